@@ -1,0 +1,90 @@
+"""`Region`: a catalogue entry that says where a data centre is and whose law holds there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from gpu_tenancy.api.common import Conditions, Jurisdiction, LabelSelector
+from gpu_tenancy.api.schema import ApiModel, Column, Kind, ListType, Rule
+
+NAME_RULES = (
+    Rule(
+        "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$')",
+        "the name becomes part of labels: at most 40 characters, lower case, digits and '-'",
+        lambda name: len(name) <= 40 and "." not in name,  # noqa: PLR2004  # the rest the API server asks of every name
+    ),
+)
+
+
+class Certificate(ApiModel):
+    """A certificate of the data centre, as declared by the provider."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    """Its name, such as `BSI C5 Type 2`."""
+    validUntil: Annotated[
+        str,
+        StringConstraints(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", min_length=10, max_length=10),
+    ]
+    """The last day on which it is valid."""
+    evidenceURL: Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$", max_length=1024)] | None = None
+    """Where the evidence can be read."""
+
+
+class RegionSpec(ApiModel):
+    """What a region is. Regions are data: their ids say nothing about where they lie."""
+
+    displayName: Annotated[str, StringConstraints(max_length=128)] = ""
+    """The name for people."""
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$", max_length=2)]
+    """The country as ISO 3166-1 alpha-2."""
+    jurisdictions: Annotated[list[Jurisdiction], Field(min_length=1, max_length=16), ListType("set")]
+    """Whose law holds there, such as DE, EU, EEA, CH. A tenant's residency is matched against it."""
+    zones: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=63)]], Field(max_length=32), ListType("set")] = []
+    """The availability zones, for people."""
+    dataCenterOperator: Annotated[str, StringConstraints(max_length=256)] = ""
+    """The legal entity that runs the data centre."""
+    nodeSelector: LabelSelector
+    """Which nodes are in the region. A node that no region selects is nowhere, and no tenant's pod runs there."""
+    certificates: Annotated[list[Certificate], Field(max_length=32), ListType("map", ("name",))] = []
+    """Certificates of the site, declared and not verified."""
+
+    rules = (
+        Rule(
+            "self.jurisdictions.all(a, self.jurisdictions.exists_one(b, a == b))",
+            "a jurisdiction is named twice",
+            lambda self: len(set(self.jurisdictions)) == len(self.jurisdictions),
+        ),
+    )
+
+
+class RegionStatus(ApiModel):
+    """What the operator observed."""
+
+    observedGeneration: Annotated[int, Field(ge=0)] = 0
+    """The generation that was judged."""
+    nodes: Annotated[int, Field(ge=0)] = 0
+    """Nodes in the region."""
+    conditions: Conditions = []
+    """Ready, Stalled."""
+
+
+REGION = Kind(
+    kind="Region",
+    plural="regions",
+    short_names=("reg",),
+    namespaced=False,
+    description="Region is a place where GPUs stand, and whose law holds there.",
+    spec=RegionSpec,
+    status=RegionStatus,
+    columns=(
+        Column("Country", ".spec.country"),
+        Column("Jurisdictions", ".spec.jurisdictions"),
+        Column("Nodes", ".status.nodes", "integer"),
+        Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+        Column("Operator", ".spec.dataCenterOperator", wide=True),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+    name_rules=NAME_RULES,
+)

@@ -1,0 +1,292 @@
+"""`IndustrialTenant`: a company that rents GPUs: its people, namespaces, residency, grants and limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from gpu_tenancy.api.common import (
+    CatalogueName,
+    Conditions,
+    Jurisdiction,
+    LabelSelector,
+    NamespaceName,
+    Quantity,
+)
+from gpu_tenancy.api.pool import GpuCount
+from gpu_tenancy.api.schema import ApiModel, Column, Kind, ListType, Rule
+
+MAX_NAMESPACES = 256
+
+QuotaKey = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9./]*[a-z0-9])?$", min_length=1, max_length=128)
+]
+
+
+class Organization(ApiModel):
+    """Who the tenant is. Declared, not enforced."""
+
+    legalName: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    """The company's name in its register."""
+    segment: Literal["Enterprise", "SME", "StartUp", "University", "Research", "PublicSector"] = "Enterprise"
+    """The kind of company."""
+    costCenter: Annotated[str, StringConstraints(max_length=64)] = ""
+    """Where costs are booked."""
+
+
+class Owner(ApiModel):
+    """Someone who works in the tenant's namespaces, and as what."""
+
+    kind: Literal["User", "Group", "ServiceAccount"]
+    """What kind of subject it is."""
+    name: Annotated[str, StringConstraints(pattern=r"^[^\s]+$", min_length=1, max_length=253)]
+    """Its name as the API server knows it."""
+    namespace: NamespaceName | None = None
+    """The namespace of a ServiceAccount."""
+    role: Literal["Owner", "Editor", "Viewer"] = "Editor"
+    """Owner: also hands out roles in the tenant's namespaces. Editor: runs workloads and reserves. Viewer: reads."""
+
+    rules = (
+        Rule(
+            "(self.kind == 'ServiceAccount') == has(self.namespace)",
+            "a ServiceAccount is named with its namespace, a User or Group without",
+            lambda self: (self.kind == "ServiceAccount") == (self.namespace is not None),
+        ),
+        Rule(
+            "!self.name.startsWith('system:')",
+            "names that begin with system: belong to Kubernetes; name a ServiceAccount by kind, namespace and name",
+            lambda self: not self.name.startswith("system:"),
+        ),
+    )
+
+
+class Residency(ApiModel):
+    """Where the tenant's pods may run: allow-lists, both of which must admit a region if both are given."""
+
+    jurisdictions: Annotated[list[Jurisdiction], Field(max_length=16), ListType("set")] = []
+    """Regions where at least one of these holds."""
+    regions: Annotated[list[CatalogueName], Field(max_length=32), ListType("set")] = []
+    """These regions and no others. Each must lie in one of `jurisdictions`, if those are given."""
+
+    rules = (
+        Rule(
+            "(has(self.jurisdictions) && self.jurisdictions.size() > 0) || (has(self.regions) && self.regions.size() > 0)",
+            "name jurisdictions or regions",
+            lambda self: bool(self.jurisdictions or self.regions),
+        ),
+        Rule(
+            "(!has(self.jurisdictions) || self.jurisdictions.all(a, self.jurisdictions.exists_one(b, a == b))) && "
+            "(!has(self.regions) || self.regions.all(a, self.regions.exists_one(b, a == b)))",
+            "an entry is named twice",
+            lambda self: len(set(self.jurisdictions)) == len(self.jurisdictions)
+            and len(set(self.regions)) == len(self.regions),
+        ),
+    )
+
+
+class TenantNamespace(ApiModel):
+    """A namespace of the tenant."""
+
+    name: NamespaceName
+    """Its name, unique in the cluster."""
+    defaultPool: CatalogueName | None = None
+    """The pool of GPU pods that name none."""
+
+    rules = (
+        Rule(
+            "!self.name.startsWith('kube-') && !self.name.startsWith('openshift-') && self.name != 'default'",
+            "kube-*, openshift-* and default belong to the platform: choose another name",
+            lambda self: not self.name.startswith(("kube-", "openshift-")) and self.name != "default",
+        ),
+    )
+
+
+class NamespaceShare(ApiModel):
+    """A namespace's part of a grant."""
+
+    name: NamespaceName
+    """One of the tenant's namespaces."""
+    guaranteed: GpuCount = 0
+    """Its part of the guaranteed GPUs."""
+    spot: GpuCount | None = None
+    """Its part of the spot ceiling; by default what the others leave."""
+
+
+class GpuHours(ApiModel):
+    """A budget of reserved GPU-hours."""
+
+    limit: Annotated[int, Field(ge=0, le=1_000_000_000)]
+    """GPU-hours per period that reservations may book."""
+    period: Literal["Day", "Week", "Month", "Year"] = "Month"
+    """The calendar period in UTC; weeks begin on Monday."""
+
+
+class GpuGrant(ApiModel):
+    """What the tenant may use of one pool, in GPUs."""
+
+    pool: CatalogueName
+    """The GpuPool."""
+    guaranteed: GpuCount = 0
+    """Always theirs."""
+    spot: GpuCount = 0
+    """Ceiling for pods that may be preempted."""
+    reservable: GpuCount = 0
+    """Ceiling for all their reservations at one instant."""
+    gpuHours: GpuHours | None = None
+    """A budget of reserved GPU-hours; without it the ceiling alone limits."""
+    namespaces: Annotated[list[NamespaceShare], Field(max_length=MAX_NAMESPACES), ListType("map", ("name",))] = []
+    """How guaranteed and spot are split; what is not split goes to the first namespace with this default pool,
+    else to the first namespace."""
+
+    rules = (
+        Rule(
+            "!has(self.namespaces) || self.namespaces.map(n, n.guaranteed).sum() <= self.guaranteed",
+            "the namespaces' guaranteed GPUs exceed the grant",
+            lambda self: sum(share.guaranteed for share in self.namespaces) <= self.guaranteed,
+        ),
+        Rule(
+            "!has(self.namespaces) || self.namespaces.map(n, has(n.spot) ? n.spot : 0).sum() <= self.spot",
+            "the namespaces' spot GPUs exceed the ceiling",
+            lambda self: sum(share.spot or 0 for share in self.namespaces) <= self.spot,
+        ),
+    )
+
+
+class Network(ApiModel):
+    """What the tenant's pods can reach and be reached from, beside the tenant itself and DNS."""
+
+    internetEgress: Literal["Allowed", "Denied"] = "Denied"
+    """Whether pods reach addresses outside; private ranges and the metadata service never."""
+    allowFromNamespaces: Annotated[list[LabelSelector], Field(max_length=16), ListType("atomic")] = []
+    """Platform namespaces whose pods may connect in, such as ingress or monitoring."""
+    allowToNamespaces: Annotated[list[LabelSelector], Field(max_length=16), ListType("atomic")] = []
+    """Platform namespaces that the tenant's pods may connect to, such as a registry or object storage."""
+
+
+class Workloads(ApiModel):
+    """What the tenant's pods may be."""
+
+    podSecurity: Literal["Restricted", "Baseline"] = "Restricted"
+    """The Pod Security Standard that namespaces enforce."""
+
+
+class IndustrialTenantSpec(ApiModel):
+    """The contract with a tenant as the provider writes it."""
+
+    organization: Organization | None = None
+    """Who the tenant is."""
+    owners: Annotated[list[Owner], Field(max_length=64), ListType("atomic")] = []
+    """The people, groups and service accounts that work in the namespaces."""
+    residency: Residency | None = None
+    """Where the pods may run; without it, in every region of the catalogue."""
+    namespaces: Annotated[list[TenantNamespace], Field(max_length=MAX_NAMESPACES), ListType("map", ("name",))] = []
+    """The tenant's namespaces; those that exist are adopted only with an opt-in label."""
+    gpus: Annotated[list[GpuGrant], Field(max_length=32), ListType("map", ("pool",))] = []
+    """What the tenant may use of each pool; of the others, nothing."""
+    quota: Annotated[dict[QuotaKey, Quantity], Field(max_length=64)] = {}
+    """The base ResourceQuota of each namespace; defaults hold for what is not said. GPUs do not belong here."""
+    network: Network = Network()
+    """What pods reach and are reached from."""
+    workloads: Workloads = Workloads()
+    """What pods may be."""
+    suspended: bool = False
+    """Whether the tenant is shut: nothing new starts, nothing that runs is killed."""
+    deletionPolicy: Literal["Retain", "Delete"] = "Retain"
+    """What happens to namespaces when the tenant or its entry is removed."""
+
+    rules = (
+        Rule(
+            "!has(self.gpus) || self.gpus.all(g, !has(g.namespaces) || g.namespaces.all(s, "
+            "has(self.namespaces) && self.namespaces.exists(n, n.name == s.name)))",
+            "gpus[].namespaces names a namespace that the tenant does not have",
+            lambda self: {share.name for grant in self.gpus for share in grant.namespaces}
+            <= {namespace.name for namespace in self.namespaces},
+        ),
+        Rule(
+            "!has(self.quota) || self.quota.all(k, !k.contains('nvidia.com/') && !k.contains('deviceclass'))",
+            "GPUs are granted in spec.gpus, not in spec.quota",
+            lambda self: not any("nvidia.com/" in key or "deviceclass" in key for key in self.quota),
+        ),
+        Rule(
+            "!has(self.owners) || self.owners.all(a, self.owners.exists_one(b, a.kind == b.kind && a.name == b.name && "
+            "(has(a.namespace) ? a.namespace : '') == (has(b.namespace) ? b.namespace : '')))",
+            "an owner is named twice",
+            lambda self: len({(o.kind, o.name, o.namespace) for o in self.owners}) == len(self.owners),
+        ),
+    )
+
+
+class NamespaceStatus(ApiModel):
+    """What stands of one namespace."""
+
+    name: NamespaceName
+    """The namespace."""
+    ready: bool
+    """Whether everything in it stands as declared."""
+    reason: Annotated[str, StringConstraints(max_length=128)]
+    """One CamelCase word: Ready, Progressing, NameTaken, NotAdopted, Retained, Terminating."""
+    message: Annotated[str, StringConstraints(max_length=1024)] = ""
+    """A sentence for people."""
+
+
+class GrantStatus(ApiModel):
+    """What stands of one grant, in GPUs."""
+
+    pool: CatalogueName
+    """The pool."""
+    guaranteed: GpuCount = 0
+    """GPUs that were asked for as guaranteed."""
+    granted: GpuCount = 0
+    """GPUs that stand in guaranteed quotas."""
+    spot: GpuCount = 0
+    """The spot ceiling that stands."""
+    reserved: GpuCount = 0
+    """GPUs that stand in quotas of active reservations."""
+
+
+class IndustrialTenantStatus(ApiModel):
+    """What stands of the contract."""
+
+    observedGeneration: Annotated[int, Field(ge=0)] = 0
+    """The generation that was judged."""
+    placement: Annotated[str, StringConstraints(max_length=63)] = ""
+    """The placement that every pod carries."""
+    regions: Annotated[list[CatalogueName], Field(max_length=256), ListType("atomic")] = []
+    """The regions that the placement admits now."""
+    readyNamespaces: Annotated[str, StringConstraints(max_length=16)] = ""
+    """How many namespaces stand, such as 2/3."""
+    namespaces: Annotated[list[NamespaceStatus], Field(max_length=2 * MAX_NAMESPACES), ListType("map", ("name",))] = []
+    """What stands of each namespace."""
+    gpus: Annotated[list[GrantStatus], Field(max_length=32), ListType("map", ("pool",))] = []
+    """What stands of each grant."""
+    conditions: Conditions = []
+    """Ready, Reconciling, Stalled, Suspended, GuaranteeShort."""
+
+
+INDUSTRIAL_TENANT = Kind(
+    kind="IndustrialTenant",
+    plural="industrialtenants",
+    short_names=("itn",),
+    namespaced=False,
+    description="IndustrialTenant is a company that rents GPUs: its people, namespaces, residency, grants and limits.",
+    spec=IndustrialTenantSpec,
+    status=IndustrialTenantStatus,
+    columns=(
+        Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+        Column("Reason", ".status.conditions[?(@.type=='Ready')].reason"),
+        Column("Namespaces", ".status.readyNamespaces"),
+        Column("Placement", ".status.placement"),
+        Column("Suspended", ".spec.suspended", "boolean"),
+        Column("Organization", ".spec.organization.legalName", wide=True),
+        Column("Message", ".status.conditions[?(@.type=='Ready')].message", wide=True),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+    name_rules=(
+        Rule(
+            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
+            "the name becomes a label's value: at most 63 characters, lower case, digits and '-'",
+            lambda name: len(name) <= 63 and "." not in name,  # noqa: PLR2004  # the rest the API server asks of every name
+        ),
+    ),
+)

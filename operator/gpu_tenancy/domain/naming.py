@@ -1,0 +1,56 @@
+"""Names and keys that the parts agree on. Users type the first group; the others are the operator's own."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+OPERATOR = "gpu-tenancy"
+PREFIX = "gpu-tenancy.dev/"
+
+# Pod labels, written by users.
+POOL_LABEL = "gpu-tenancy.dev/pool"
+TIER_LABEL = "gpu-tenancy.dev/tier"
+RESERVATION_LABEL = "gpu-tenancy.dev/reservation"
+
+# Namespaces: an opt-in to adoption (value: the tenant's name) that only a cluster administrator can set ...
+ADOPT_LABEL = "gpu-tenancy.dev/adopt"
+# ... and what the operator sets.
+TENANT_LABEL = "gpu-tenancy.dev/tenant"
+PLACEMENT_LABEL = "gpu-tenancy.dev/placement"
+DEFAULT_POOL_LABEL = "gpu-tenancy.dev/default-pool"
+SUSPENDED_LABEL = "gpu-tenancy.dev/suspended"
+# Which accelerator resources the namespace's quotas name, comma separated; the fence denies all others.
+ACCELERATORS_ANNOTATION = "gpu-tenancy.dev/accelerators"
+
+# Every object that the operator writes in a tenant's namespace, and cluster-scoped ones.
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+
+# Nodes. A kubelet may not set labels under node-restriction.kubernetes.io on itself.
+NODE_PREFIX = "gpu-tenancy.node-restriction.kubernetes.io/"
+NODE_POOL_LABEL = NODE_PREFIX + "pool"
+NODE_REGION_LABEL = NODE_PREFIX + "region"
+NODE_PLACEMENT_PREFIX = "placement.gpu-tenancy.node-restriction.kubernetes.io/"
+POOL_TAINT = "gpu-tenancy.dev/pool"
+
+# A Job that was resumed carries the window it was resumed for, so that its owner may suspend it again.
+RESUMED_ANNOTATION = "gpu-tenancy.dev/resumed-for"
+
+BASE_QUOTA = "gpu-tenancy-base"
+CLOSING_QUOTA = "gpu-other"
+LIMIT_RANGE = "gpu-tenancy-defaults"
+
+
+class Tier(StrEnum):
+    """How firmly a pod holds its GPUs."""
+
+    GUARANTEED = "guaranteed"
+    RESERVED = "reserved"
+    SPOT = "spot"
+
+
+TIER_PRIORITY = {Tier.GUARANTEED: 1000, Tier.RESERVED: 1000, Tier.SPOT: -10}
+
+
+def priority_class(pool: str, tier: Tier) -> str:
+    """Name the PriorityClass of a pool's tier; the quota that counts it has the same name."""
+    return f"gpu-{pool}-{tier.value}"

@@ -1,0 +1,57 @@
+"""What a reconciliation sees of an object in the cluster: its own fields, compactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+
+from gpu_tenancy.reconcile.plan import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gpu_tenancy.reconcile.plan import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """An object as it was last seen, without status and managedFields, kept as JSON: ten thousand of them are small.
+
+    Attributes:
+        used: for a ResourceQuota, `status.used`; else empty.
+    """
+
+    ref: Ref
+    uid: str
+    resource_version: str
+    body: bytes
+    deleting: bool = False
+    used: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], api_version: str, kind: str) -> Observed:
+        """Trim an object as the API server sends it; items of a list lack apiVersion and kind."""
+        metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
+        body = {key: value for key, value in raw.items() if key not in {"status", "metadata"}}
+        body |= {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+        used = raw.get("status", {}).get("used", {}) if kind == "ResourceQuota" else {}
+        return cls(
+            ref=Ref(api_version, kind, metadata.get("namespace", ""), metadata["name"]),
+            uid=metadata["uid"],
+            resource_version=metadata["resourceVersion"],
+            body=orjson.dumps(body),
+            deleting="deletionTimestamp" in metadata,
+            used=tuple(used.items()),
+        )
+
+    @property
+    def manifest(self) -> Manifest:
+        """The object, decoded anew at each call."""
+        return cast("Manifest", orjson.loads(self.body))
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The object's labels."""
+        return cast("Mapping[str, str]", self.manifest["metadata"].get("labels", {}))

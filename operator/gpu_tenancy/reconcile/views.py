@@ -1,0 +1,68 @@
+"""The parts of the world that one reconciliation reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gpu_tenancy.api.pool import GpuPoolSpec
+    from gpu_tenancy.api.region import RegionSpec
+    from gpu_tenancy.api.tenant import GrantStatus, IndustrialTenantSpec, IndustrialTenantStatus
+    from gpu_tenancy.domain.naming import Tier
+    from gpu_tenancy.reconcile.observed import Observed
+    from gpu_tenancy.reconcile.plan import Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What the operator was told about the cluster.
+
+    Attributes:
+        operator_namespace: where the operator runs; never a tenant's.
+        closed_networks: CIDRs that internet egress never reaches, beside the built-in private ranges.
+        dns_namespace_labels, dns_pod_labels: which pods answer DNS.
+        dns_addresses: CIDRs of node-local DNS caches.
+    """
+
+    operator_namespace: str = "gpu-tenancy-system"
+    closed_networks: tuple[str, ...] = ()
+    dns_namespace_labels: tuple[tuple[str, str], ...] = (("kubernetes.io/metadata.name", "kube-system"),)
+    dns_pod_labels: tuple[tuple[str, str], ...] = (("k8s-app", "kube-dns"),)
+    dns_addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TenantView:
+    """What the reconciliation of one tenant reads.
+
+    Attributes:
+        name: the tenant's name; it may be gone (`spec` is None) while namespaces of it stand.
+        uid, generation, spec, status: the tenant as stored.
+        invalid: why the stored spec cannot be read, if it cannot (it was stored under another schema).
+        regions, pools: the catalogue by name.
+        accelerators: every accelerator resource that any pool or node has, such as nvidia.com/gpu.
+        allotments: what the hard limit of each GPU quota is to be now, by (namespace, pool, tier).
+        grants: what the pools decided for the tenant, by pool; absent while a pool has not decided yet.
+        namespaces: every namespace that the tenant lists or that carries its label, as observed, by name.
+        claims: for each listed namespace the tenant whose claim is the oldest, by namespace.
+        children: the managed objects in these namespaces.
+    """
+
+    name: str
+    uid: str
+    generation: int
+    spec: IndustrialTenantSpec | None
+    status: IndustrialTenantStatus | None
+    regions: Mapping[str, RegionSpec]
+    pools: Mapping[str, GpuPoolSpec]
+    accelerators: frozenset[str]
+    allotments: Mapping[tuple[str, str, Tier], int]
+    grants: Mapping[str, GrantStatus]
+    namespaces: Mapping[str, Observed]
+    claims: Mapping[str, str]
+    children: Mapping[Ref, Observed]
+    platform: Platform = field(default_factory=Platform)
+    invalid: str = ""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpu_tenancy.api.region import RegionSpec
     from gpu_tenancy.api.tenant import Residency
 
-ANYWHERE = "any"
+ANYWHERE = "any_region"  # no region can be called so
 _MAX_LABEL = 63
 
 

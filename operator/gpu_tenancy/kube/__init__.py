@@ -1,0 +1,1 @@
+"""A small asynchronous client of the Kubernetes API; it knows nothing of tenancy."""

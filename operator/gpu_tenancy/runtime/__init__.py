@@ -1,0 +1,1 @@
+"""What runs: caches, the work queue, the executor of plans, the lease, and the operator that joins them."""

@@ -1,0 +1,66 @@
+# Everything sets itself up: the virtual environment, the locked dependencies, the control-plane binaries.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell command -v $(p) 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PURE := */gpu_tenancy/api/*,*/gpu_tenancy/domain/*,*/gpu_tenancy/render/*,*/gpu_tenancy/reconcile/*
+
+NODES ?= 64
+KUBERNETES ?= 1.36
+ONCE ?=
+
+.PHONY: help test lint types unit cluster demo crds bench clean lock setup binaries
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: setup ## Show a GPU cloud being rented out (NODES=64, ONCE=1 to end when all was seen)
+	$(BIN)/gpu-tenancy demo --nodes $(NODES) --kubernetes $(KUBERNETES) $(if $(ONCE),--once)
+
+test: lint binaries ## Run every check and every test
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest tests/unit tests/property tests/cluster
+	$(BIN)/coverage report --skip-covered --include='$(PURE)' --fail-under=95
+	@echo "Branch coverage of the pure packages: $$($(BIN)/coverage report --format=total --include='$(PURE)') %"
+
+lint: setup ## Check style, types, import contracts and generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/gpu-tenancy crds --check
+
+unit: setup ## Run the tests that need no control plane
+	$(BIN)/pytest tests/unit tests/property
+
+cluster: binaries ## Run the tests against a real control plane
+	$(BIN)/pytest tests/cluster
+
+crds: setup ## Generate the CustomResourceDefinitions from the models
+	$(BIN)/gpu-tenancy crds
+
+bench: binaries ## Measure against the raw floor; writes build/bench.json
+	$(BIN)/python -m tests.bench
+
+binaries: setup
+	$(BIN)/gpu-tenancy localcluster build --kubernetes $(KUBERNETES)
+
+setup: $(READY)
+
+$(READY): requirements/dev.lock pyproject.toml
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name it with make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: ## Renew the locked dependencies (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--extra localcluster --group dev pyproject.toml -o requirements/dev.lock
+
+clean: ## Remove the environment and build outputs; the binaries' cache stays
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

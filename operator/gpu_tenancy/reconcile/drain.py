@@ -1,0 +1,204 @@
+"""The end of a window: who has to go, how, and by when; and the Jobs that wait for a window or outlive it.
+
+Pods are asked to go through the Eviction API from the start of the drain, with as much time as is left. Shortly
+before the end what still runs is deleted, disruption budgets or not. Pods of a Job go by suspending the Job, which
+keeps its progress and does not count as a failure. A reservation that is gone or over has no time left to give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from gpu_tenancy.domain.naming import RESERVATION_LABEL, RESUMED_ANNOTATION
+from gpu_tenancy.reconcile.plan import Delete, Evict, Operation, Plan, Ref, Update, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CHECK_AGAIN = timedelta(seconds=2)
+DEFAULT_GRACE = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Where a reservation stands in time.
+
+    Attributes:
+        state: before its window, in it, leaving it, or past it.
+        token: names the reservation and its window, for Jobs resumed in it.
+        last_call: when asking ends and deleting begins.
+        end: when the window is over.
+    """
+
+    state: Literal["before", "active", "draining", "over"]
+    token: str
+    last_call: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """A Job whose pods carry a reservation's label."""
+
+    namespace: str
+    name: str
+    reservation: str
+    suspended: bool
+    finished: bool
+    resumed_for: str
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> JobFacts | None:
+        """Read a Job; None if its pods carry no reservation."""
+        metadata, spec = raw["metadata"], raw["spec"]
+        labels = spec["template"].get("metadata", {}).get("labels") or {}
+        if RESERVATION_LABEL not in labels:
+            return None
+        conditions = raw.get("status", {}).get("conditions", [])
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            reservation=labels[RESERVATION_LABEL],
+            suspended=spec.get("suspend", False),
+            finished=any(c["type"] in {"Complete", "Failed"} and c["status"] == "True" for c in conditions),
+            resumed_for=metadata.get("annotations", {}).get(RESUMED_ANNOTATION, ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """A pod that carries a reservation's label, or counts against a reserved quota."""
+
+    namespace: str
+    name: str
+    uid: str
+    created: str
+    reservation: str
+    priority_class: str
+    gpus: Mapping[str, int]
+    grace: int
+    of_job: bool
+    finished: bool
+    leaving: datetime | None
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> PodFacts:
+        """Read a pod."""
+        metadata, spec = raw["metadata"], raw["spec"]
+        gpus: dict[str, int] = {}
+        for container in spec["containers"]:
+            for resource, amount in container.get("resources", {}).get("requests", {}).items():
+                if "/" in resource and amount.isdigit():
+                    gpus[resource] = gpus.get(resource, 0) + int(amount)
+        deletion = metadata.get("deletionTimestamp")
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            created=metadata["creationTimestamp"],
+            reservation=metadata.get("labels", {}).get(RESERVATION_LABEL, ""),
+            priority_class=spec.get("priorityClassName", ""),
+            gpus=gpus,
+            grace=spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE),
+            of_job=any(owner["kind"] == "Job" for owner in metadata.get("ownerReferences", [])),
+            finished=raw.get("status", {}).get("phase") in {"Succeeded", "Failed"},
+            leaving=None if deletion is None else datetime.fromisoformat(deletion),
+        )
+
+    @property
+    def ref(self) -> Ref:
+        """The pod."""
+        return Ref("v1", "Pod", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a reserved quota of the namespace allows now: `hard` of `resource` for pods of `priority_class`."""
+
+    priority_class: str
+    resource: str
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainView:
+    """What the drain of one namespace reads.
+
+    Attributes:
+        phases: the namespace's reservations by name; a name that is missing is a reservation that is gone.
+        jobs: the Jobs whose pods carry a reservation's label.
+        pods: the pods that do, or that count against a reserved quota.
+        limits: what the reserved quotas allow now.
+    """
+
+    phases: Mapping[str, Phase]
+    jobs: Sequence[JobFacts]
+    pods: Sequence[PodFacts] = ()
+    limits: Sequence[Limit] = ()
+
+
+def plan_jobs(view: DrainView) -> Plan:
+    """Resume what waits for an active window, once per window; suspend what outlives one."""
+    operations: list[Operation] = []
+    for job in view.jobs:
+        phase = view.phases.get(job.reservation)
+        patch: dict[str, Any] | None = None
+        if job.finished or (phase is not None and phase.state == "before"):
+            continue
+        if phase is not None and phase.state == "active":
+            if job.suspended and job.resumed_for != phase.token:
+                patch = {"metadata": {"annotations": {RESUMED_ANNOTATION: phase.token}}, "spec": {"suspend": False}}
+        elif not job.suspended:
+            patch = {"spec": {"suspend": True}}
+        if patch is not None:
+            operations.append(Update(Ref("batch/v1", "Job", job.namespace, job.name), patch))
+    return plan(operations)
+
+
+def plan_drain(view: DrainView, now: datetime) -> Plan:
+    """Decide which pods go now and how; wakes again until nobody is left who has to go."""
+    operations: list[Operation] = []
+    waiting = False
+    staying: list[PodFacts] = []
+    for pod in sorted(view.pods, key=lambda pod: (pod.created, pod.name)):
+        if pod.finished:
+            continue
+        phase = view.phases.get(pod.reservation)
+        if pod.reservation and (phase is None or phase.state in {"draining", "over"}):
+            waiting = True
+            operations.extend(_dismiss(pod, phase, now))
+        else:
+            staying.append(pod)
+    for pod in _excess(staying, view.limits):
+        waiting = True
+        operations.extend(_dismiss(pod, None, now))
+    return plan(operations, wake=now + CHECK_AGAIN if waiting else None)
+
+
+def _dismiss(pod: PodFacts, phase: Phase | None, now: datetime) -> list[Operation]:
+    """Ask while there is time, order when there is none; a pod that is already going in time is left alone."""
+    if phase is not None and now < phase.last_call:
+        if pod.of_job or pod.leaving is not None:
+            return []
+        grace = min(pod.grace, int((phase.end - now).total_seconds()))
+        return [Evict(pod.ref, pod.uid, grace)]
+    grace = min(pod.grace, DEFAULT_GRACE) if phase is None else 1
+    if pod.leaving is not None and pod.leaving <= now + timedelta(seconds=grace):
+        return []
+    return [Delete(pod.ref, pod.uid, grace)]
+
+
+def _excess(pods: Sequence[PodFacts], limits: Sequence[Limit]) -> list[PodFacts]:
+    """Pick the youngest pods beyond what a quota allows: those of a reservation that became smaller."""
+    excess = []
+    for limit in limits:
+        counted = [pod for pod in pods if pod.priority_class == limit.priority_class and limit.resource in pod.gpus]
+        used = sum(pod.gpus[limit.resource] for pod in counted)
+        for pod in reversed(counted):
+            if used <= limit.hard:
+                break
+            used -= pod.gpus[limit.resource]
+            excess.append(pod)
+    return excess

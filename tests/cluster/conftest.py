@@ -1,0 +1,44 @@
+"""Fixtures for tests against a real control plane, which is started once per run (about 4 s).
+
+Usage:
+    def test_something(control_plane, admin):
+        control_plane.kubectl("apply", "-f", "-", input=manifest)     # as admin; returns stdout, raises on failure
+        anna = control_plane.kubeconfig("anna", ["neura-admins"])     # any user, by client certificate
+        control_plane.kubectl("get", "pods", "-n", "x", kubeconfig=anna)
+        control_plane.kubeconfig_for_service_account("ns", "name")    # by token, in a file that can be renewed
+        control_plane.restart_api_server()                            # SIGKILL; returns when it answers again
+        control_plane.helm("install", ...)
+
+`admin` is the path of the administrator's kubeconfig. Every test works in namespaces, nodes and tenants of its own
+names, because the control plane is shared; a test that kills parts of it starts its own in `tmp_path`:
+    with ControlPlane(tmp_path / "cluster") as own: ...
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gpu_tenancy.localcluster import ControlPlane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "cluster" in item.path.parts:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def admin(control_plane: ControlPlane) -> Path:
+    return control_plane.kubeconfig_for("admin")

@@ -1,0 +1,165 @@
+"""At the end of a window everyone leaves in time, gently first; Jobs wait for windows and survive them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gpu_tenancy.reconcile.drain import (
+    CHECK_AGAIN,
+    DrainView,
+    JobFacts,
+    Limit,
+    Phase,
+    PodFacts,
+    plan_drain,
+    plan_jobs,
+)
+from gpu_tenancy.reconcile.plan import Delete, Evict, Plan, Ref, Update
+
+END = datetime(2026, 12, 1, 12, tzinfo=UTC)
+DRAINING = Phase("draining", "uid/1", END - timedelta(seconds=5), END)
+ACTIVE = replace(DRAINING, state="active")
+BEFORE = replace(DRAINING, state="before")
+OVER = replace(DRAINING, state="over")
+JOB = JobFacts("lab", "train", "night", suspended=True, finished=False, resumed_for="")
+POD = PodFacts(
+    namespace="lab",
+    name="p",
+    uid="u",
+    created="2026-12-01T10:00:00Z",
+    reservation="night",
+    priority_class="gpu-b200-reserved",
+    gpus={"nvidia.com/gpu": 4},
+    grace=30,
+    of_job=False,
+    finished=False,
+    leaving=None,
+)
+JOB_REF = Ref("batch/v1", "Job", "lab", "train")
+
+
+def view(phase: Phase | None, *, jobs: tuple = (), pods: tuple = (), limits: tuple = ()) -> DrainView:
+    return DrainView({} if phase is None else {"night": phase}, jobs, pods, limits)
+
+
+def test_a_suspended_job_is_resumed_in_its_window_and_says_for_which() -> None:
+    (update,) = plan_jobs(view(ACTIVE, jobs=(JOB,))).operations
+
+    assert update == Update(
+        JOB_REF,
+        {"metadata": {"annotations": {"gpu-tenancy.dev/resumed-for": "uid/1"}}, "spec": {"suspend": False}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("phase", "job"),
+    [
+        (ACTIVE, replace(JOB, resumed_for="uid/1")),
+        (ACTIVE, replace(JOB, suspended=False)),
+        (BEFORE, JOB),
+        (BEFORE, replace(JOB, suspended=False)),
+        (OVER, JOB),
+        (OVER, replace(JOB, suspended=False, finished=True)),
+        (ACTIVE, replace(JOB, finished=True)),
+        (None, JOB),
+    ],
+    ids=[
+        "suspended again by its owner",
+        "runs",
+        "waits",
+        "started early by its owner",
+        "sleeps",
+        "finished after the end",
+        "finished in the window",
+        "sleeps without a reservation",
+    ],
+)
+def test_a_job_is_left_alone(phase: Phase | None, job: JobFacts) -> None:
+    assert plan_jobs(view(phase, jobs=(job,))) == Plan()
+
+
+@pytest.mark.parametrize("phase", [DRAINING, OVER, None])
+def test_a_job_that_outlives_its_window_is_suspended(phase: Phase | None) -> None:
+    job = replace(JOB, suspended=False, resumed_for="uid/1")
+
+    assert plan_jobs(view(phase, jobs=(job,))).operations == (Update(JOB_REF, {"spec": {"suspend": True}}),)
+
+
+def test_pods_are_asked_to_go_with_as_much_grace_as_is_left() -> None:
+    now = END - timedelta(seconds=20)
+
+    plan = plan_drain(view(DRAINING, pods=(POD,)), now)
+
+    assert plan.operations == (Evict(POD.ref, "u", 20),)
+    assert plan.wake == now + CHECK_AGAIN
+
+
+def test_pods_of_a_job_are_left_to_its_suspension_until_the_last_call() -> None:
+    pod = replace(POD, of_job=True)
+
+    assert plan_drain(view(DRAINING, pods=(pod,)), END - timedelta(seconds=20)).operations == ()
+    assert plan_drain(view(DRAINING, pods=(pod,)), END - timedelta(seconds=5)).operations == (Delete(pod.ref, "u", 1),)
+
+
+def test_a_pod_that_is_leaving_is_not_asked_twice_but_shortened_at_the_last_call() -> None:
+    pod = replace(POD, leaving=END + timedelta(seconds=60))
+
+    assert plan_drain(view(DRAINING, pods=(pod,)), END - timedelta(seconds=20)).operations == ()
+    assert plan_drain(view(DRAINING, pods=(pod,)), END - timedelta(seconds=5)).operations == (Delete(pod.ref, "u", 1),)
+
+
+def test_pods_of_a_deleted_reservation_go_at_once() -> None:
+    plan = plan_drain(view(None, pods=(POD,)), END)
+
+    assert plan.operations == (Delete(POD.ref, "u", 30),)
+    leaving = replace(POD, leaving=END + timedelta(seconds=30))
+    assert plan_drain(view(None, pods=(leaving,)), END).operations == ()
+    assert plan_drain(view(None, pods=(leaving,)), END).wake == END + CHECK_AGAIN
+
+
+def test_nobody_has_to_go_within_the_window_or_after_finishing() -> None:
+    assert plan_drain(view(ACTIVE, pods=(POD,)), END) == Plan()
+    assert plan_drain(view(OVER, pods=(replace(POD, finished=True),)), END) == Plan()
+
+
+def test_the_youngest_pods_go_when_a_reservation_became_smaller() -> None:
+    old, young = POD, replace(POD, name="q", uid="v", created="2026-12-01T11:00:00Z")
+    limit = Limit("gpu-b200-reserved", "nvidia.com/gpu", 4)
+
+    plan = plan_drain(view(ACTIVE, pods=(young, old), limits=(limit,)), END)
+
+    assert plan.operations == (Delete(young.ref, "v", 30),)
+    assert plan_drain(view(ACTIVE, pods=(old,), limits=(limit,)), END) == Plan()
+
+
+def test_a_job_is_read_by_the_label_of_its_pods() -> None:
+    raw = {
+        "metadata": {"namespace": "lab", "name": "train", "annotations": {"gpu-tenancy.dev/resumed-for": "uid/1"}},
+        "spec": {"suspend": True, "template": {"metadata": {"labels": {"gpu-tenancy.dev/reservation": "night"}}}},
+        "status": {"conditions": [{"type": "Complete", "status": "True"}]},
+    }
+
+    assert JobFacts.of(raw) == replace(JOB, finished=True, resumed_for="uid/1")
+    assert JobFacts.of({"metadata": raw["metadata"], "spec": {"template": {}}}) is None
+
+
+def test_a_pod_is_read_with_the_gpus_of_all_its_containers() -> None:
+    container = {"resources": {"requests": {"nvidia.com/gpu": "2", "cpu": "1"}}}
+    raw = {
+        "metadata": {
+            "namespace": "lab",
+            "name": "p",
+            "uid": "u",
+            "creationTimestamp": "2026-12-01T10:00:00Z",
+            "labels": {"gpu-tenancy.dev/reservation": "night"},
+            "ownerReferences": [{"kind": "Job"}],
+            "deletionTimestamp": "2026-12-01T12:00:00Z",
+        },
+        "spec": {"containers": [container, container], "priorityClassName": "gpu-b200-reserved"},
+        "status": {"phase": "Failed"},
+    }
+
+    assert PodFacts.of(raw) == replace(POD, of_job=True, finished=True, leaving=END)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
 
@@ -16,20 +16,19 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DURATION = r"^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?$"
-INSTANT = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$"
+DAY = r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
+INSTANT = DAY.removesuffix("$") + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 QUANTITY = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+QUALIFIED_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
 # The name of a Region or a GpuPool becomes part of label keys and values (63 characters) and of quota names.
 CatalogueName = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=40)]
 NamespaceName = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=63)]
 Jurisdiction = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9]{1,15}$", max_length=16)]
-ResourceName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=128)
-]
-LabelKey = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=317)
-]
-LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
+ResourceName = Annotated[str, StringConstraints(pattern=f"^{SUBDOMAIN}/{QUALIFIED_NAME}$", max_length=128)]
+LabelKey = Annotated[str, StringConstraints(pattern=f"^({SUBDOMAIN}/)?{QUALIFIED_NAME}$", max_length=253)]
+LabelValue = Annotated[str, StringConstraints(pattern=f"^({QUALIFIED_NAME})?$", max_length=63)]
 Quantity = Annotated[str, StringConstraints(pattern=QUANTITY, min_length=1, max_length=32)]
 
 
@@ -70,6 +69,29 @@ def format_instant(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def parse_day(text: str) -> date:
+    """Read a calendar day of the years 2000 to 2099, such as `2027-06-30`.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not re.fullmatch(DAY, text):
+        msg = f"{text!r} is not a day like 2027-06-30"
+        raise ValueError(msg)
+    return date.fromisoformat(text)
+
+
+def without_nulls(members: Any) -> Any:
+    """Drop the null values of a map, as the API server does."""
+    return {key: value for key, value in members.items() if value is not None} if isinstance(members, dict) else members
+
+
+Day = Annotated[
+    date,
+    BeforeValidator(lambda value: parse_day(value) if isinstance(value, str) else value),
+    PlainSerializer(date.isoformat, return_type=str),
+    Verbatim({"type": "string", "format": "date", "pattern": DAY, "minLength": 10, "maxLength": 10}),
+]
 Duration = Annotated[
     timedelta,
     BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value),
@@ -82,6 +104,9 @@ Instant = Annotated[
     PlainSerializer(format_instant, return_type=str),
     Verbatim({"type": "string", "format": "date-time", "pattern": INSTANT, "minLength": 20, "maxLength": 25}),
 ]
+
+# The largest integer that JSON readers of every language keep exactly.
+Generation = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 
 class LabelRequirement(ApiModel):
@@ -106,7 +131,9 @@ class LabelRequirement(ApiModel):
 class LabelSelector(ApiModel):
     """A label selector as in Kubernetes, never empty: an empty one would select everything."""
 
-    matchLabels: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] = {}
+    atomic = True
+
+    matchLabels: Annotated[dict[LabelKey, LabelValue], Field(max_length=16), BeforeValidator(without_nulls)] = {}
     """Labels that must be there with exactly these values."""
     matchExpressions: Annotated[list[LabelRequirement], Field(max_length=16), ListType("atomic")] = []
     """Further requirements; all must hold."""
@@ -128,7 +155,7 @@ class Condition(ApiModel):
     """What the condition is about, such as Ready."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
-    observedGeneration: Annotated[int, Field(ge=0)] = 0
+    observedGeneration: Generation = 0
     """The generation of the spec that was judged."""
     lastTransitionTime: Instant
     """When the status last changed."""

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from gpu_tenancy.api.common import CatalogueName, Conditions, Duration, Instant, LabelSelector, ResourceName
+from gpu_tenancy.api.common import (
+    QUALIFIED_NAME,
+    CatalogueName,
+    Conditions,
+    Duration,
+    Generation,
+    Instant,
+    LabelSelector,
+    ResourceName,
+)
 from gpu_tenancy.api.region import NAME_RULES
 from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule
 
@@ -39,13 +48,12 @@ class ReservationRules(ApiModel):
 
     rules = (
         Rule(
-            "duration(self.minimumDuration) > duration('0s') && "
-            "duration(self.minimumDuration) <= duration(self.maximumDuration)",
+            "self.minimumDuration > duration('0s') && self.minimumDuration <= self.maximumDuration",
             "minimumDuration is above zero and at most maximumDuration",
             lambda self: ZERO < self.minimumDuration <= self.maximumDuration,
         ),
         Rule(
-            "duration(self.step) > duration('0s')",
+            "self.step > duration('0s')",
             "step is above zero",
             lambda self: self.step > ZERO,
         ),
@@ -64,9 +72,7 @@ class MaintenanceWindow(ApiModel):
     reason: Annotated[str, StringConstraints(max_length=256)] = ""
     """Why, for people."""
 
-    rules = (
-        Rule("timestamp(self.start) < timestamp(self.end)", "start is before end", lambda self: self.start < self.end),
-    )
+    rules = (Rule("self.start < self.end", "start is before end", lambda self: self.start < self.end),)
 
 
 class GpuPoolSpec(ApiModel):
@@ -76,7 +82,7 @@ class GpuPoolSpec(ApiModel):
     """The Region the pool is in."""
     model: Annotated[
         str,
-        StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63),
+        StringConstraints(pattern=f"^{QUALIFIED_NAME}$", max_length=63),
         Immutable("create another pool for another model"),
     ]
     """The GPU model as GPU Feature Discovery names it, such as NVIDIA-B200. A node whose `nvidia.com/gpu.product`
@@ -102,9 +108,9 @@ class GpuPoolSpec(ApiModel):
 class GpuPoolStatus(ApiModel):
     """What the pool has and what is promised of it, in GPUs."""
 
-    observedGeneration: Annotated[int, Field(ge=0)] = 0
+    observedGeneration: Generation = 0
     """The generation that was judged."""
-    nodes: Annotated[int, Field(ge=0)] = 0
+    nodes: GpuCount = 0
     """Nodes in the pool."""
     capacity: GpuCount = 0
     """GPUs of all nodes, healthy or not."""

@@ -6,14 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from gpu_tenancy.api.common import Conditions, Jurisdiction, LabelSelector
-from gpu_tenancy.api.schema import ApiModel, Column, Kind, ListType, Rule
+from gpu_tenancy.api.common import DNS_LABEL, Conditions, Day, Generation, Jurisdiction, LabelSelector
+from gpu_tenancy.api.schema import ApiModel, Column, Kind, ListType, name_rule
 
 NAME_RULES = (
-    Rule(
-        "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$')",
-        "the name becomes part of labels: at most 40 characters, lower case, digits and '-'",
-        lambda name: len(name) <= 40 and "." not in name,  # noqa: PLR2004  # the rest the API server asks of every name
+    name_rule(
+        DNS_LABEL, 40, "the name becomes part of labels: at most 40 characters, lower case letters, digits and '-'"
     ),
 )
 
@@ -23,12 +21,9 @@ class Certificate(ApiModel):
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
     """Its name, such as `BSI C5 Type 2`."""
-    validUntil: Annotated[
-        str,
-        StringConstraints(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", min_length=10, max_length=10),
-    ]
+    validUntil: Day
     """The last day on which it is valid."""
-    evidenceURL: Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$", max_length=1024)] | None = None
+    evidenceURL: Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$", max_length=1024)] | None = None
     """Where the evidence can be read."""
 
 
@@ -41,7 +36,9 @@ class RegionSpec(ApiModel):
     """The country as ISO 3166-1 alpha-2."""
     jurisdictions: Annotated[list[Jurisdiction], Field(min_length=1, max_length=16), ListType("set")]
     """Whose law holds there, such as DE, EU, EEA, CH. A tenant's residency is matched against it."""
-    zones: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=63)]], Field(max_length=32), ListType("set")] = []
+    zones: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=63)]], Field(max_length=32), ListType("set")
+    ] = []
     """The availability zones, for people."""
     dataCenterOperator: Annotated[str, StringConstraints(max_length=256)] = ""
     """The legal entity that runs the data centre."""
@@ -50,21 +47,13 @@ class RegionSpec(ApiModel):
     certificates: Annotated[list[Certificate], Field(max_length=32), ListType("map", ("name",))] = []
     """Certificates of the site, declared and not verified."""
 
-    rules = (
-        Rule(
-            "self.jurisdictions.all(a, self.jurisdictions.exists_one(b, a == b))",
-            "a jurisdiction is named twice",
-            lambda self: len(set(self.jurisdictions)) == len(self.jurisdictions),
-        ),
-    )
-
 
 class RegionStatus(ApiModel):
     """What the operator observed."""
 
-    observedGeneration: Annotated[int, Field(ge=0)] = 0
+    observedGeneration: Generation = 0
     """The generation that was judged."""
-    nodes: Annotated[int, Field(ge=0)] = 0
+    nodes: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Nodes in the region."""
     conditions: Conditions = []
     """Ready, Stalled."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from gpu_tenancy.api.common import CatalogueName, Conditions, Duration, Instant
-from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule
+from gpu_tenancy.api.common import SUBDOMAIN, CatalogueName, Conditions, Duration, Generation, Instant
+from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule, name_rule
 
 
 class ReservationWindow(ApiModel):
@@ -37,21 +37,23 @@ class ReservationWindow(ApiModel):
             ),
         ),
         Rule(
-            "!(has(self.start) && has(self.end)) || timestamp(self.start) < timestamp(self.end)",
+            "!(has(self.start) && has(self.end)) || self.start < self.end",
             "start is before end",
             lambda self: self.start is None or self.end is None or self.start < self.end,
         ),
         Rule(
-            "!has(self.duration) || duration(self.duration) > duration('0s')",
+            "!has(self.duration) || self.duration > duration('0s')",
             "duration is above zero",
             lambda self: self.duration is None or self.duration > timedelta(0),
         ),
         Rule(
             "!(has(self.notBefore) && has(self.notAfter) && has(self.duration)) || "
-            "timestamp(self.notBefore) + duration(self.duration) <= timestamp(self.notAfter)",
+            "self.notBefore + self.duration <= self.notAfter",
             "the duration does not fit between notBefore and notAfter",
-            lambda self: None in (self.notBefore, self.notAfter, self.duration)
-            or self.notBefore + self.duration <= self.notAfter,
+            lambda self: (
+                None in (self.notBefore, self.notAfter, self.duration)
+                or self.notBefore + self.duration <= self.notAfter
+            ),
         ),
     )
 
@@ -92,7 +94,7 @@ class Offer(ApiModel):
 class GpuReservationStatus(ApiModel):
     """What was promised. This is the ledger: what stands here keeps its place."""
 
-    observedGeneration: Annotated[int, Field(ge=0)] = 0
+    observedGeneration: Generation = 0
     """The generation that was judged."""
     window: AcceptedWindow | None = None
     """The accepted window."""
@@ -125,11 +127,5 @@ GPU_RESERVATION = Kind(
         Column("Message", ".status.conditions[?(@.type=='Ready')].message", wide=True),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),
-    name_rules=(
-        Rule(
-            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$')",
-            "pods carry the name as a label's value: at most 63 characters",
-            lambda name: len(name) <= 63,  # noqa: PLR2004  # the rest the API server asks of every name
-        ),
-    ),
+    name_rules=(name_rule(f"^{SUBDOMAIN}$", 63, "pods carry the name as a label's value: at most 63 characters"),),
 )

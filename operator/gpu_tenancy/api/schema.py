@@ -6,13 +6,17 @@ The property tests feed both the same objects and compare the verdicts.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import core_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pydantic import GetCoreSchemaHandler
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,35 @@ class Rule:
     holds: Callable[[Any], bool] | None
 
 
+def name_rule(pattern: str, longest: int, message: str) -> Rule:
+    """Bind `metadata.name` to a pattern and a length; the predicate takes the name."""
+    return Rule(
+        f"self.metadata.name.size() <= {longest} && self.metadata.name.matches(r'{pattern}')",
+        message,
+        lambda name: len(name) <= longest and re.fullmatch(pattern, name) is not None,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ListType:
-    """`x-kubernetes-list-type` of a list field; `keys` name the fields that identify an item of a `map`."""
+    """`x-kubernetes-list-type` of a list field; `keys` name the fields that identify an item of a `map`.
+
+    Items of a `set` and keys of a `map` occur once; the API server sees to it by itself, the model here.
+    """
 
     kind: Literal["atomic", "set", "map"]
     keys: tuple[str, ...] = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Have pydantic judge the list by this type as well."""
+        return core_schema.no_info_after_validator_function(self._without_duplicates, handler(source))
+
+    def _without_duplicates(self, items: list[Any]) -> list[Any]:
+        if self.kind != "atomic":
+            identities = [tuple(getattr(item, key) for key in self.keys) or item for item in items]
+            if len(set(identities)) < len(items):
+                raise ValueError("an entry is named twice")
+        return items
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +81,23 @@ class Verbatim:
 
 
 class ApiModel(BaseModel):
-    """Base of every type in the API: frozen, camelCase as in Kubernetes, closed, judged by its rules."""
+    """Base of every type in the API: frozen, camelCase as in Kubernetes, closed, judged by its rules.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    It accepts what the API server accepts: types are not converted, and a null member is an absent one.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
 
     rules: ClassVar[tuple[Rule, ...]] = ()
+    atomic: ClassVar[bool] = False
+    """Whether server-side apply replaces it as a whole instead of merging its fields."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, members: Any) -> Any:
+        if not isinstance(members, dict):
+            return members
+        return {name: value for name, value in members.items() if value is not None or name not in cls.model_fields}
 
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:
@@ -66,6 +105,10 @@ class ApiModel(BaseModel):
             if rule.holds is not None and not rule.holds(self):
                 raise ValueError(rule.message)
         return self
+
+
+SpecT = TypeVar("SpecT", bound=ApiModel)
+StatusT = TypeVar("StatusT", bound=ApiModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +122,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Generic[SpecT, StatusT]):
     """A custom resource: its names, scope, columns and models."""
 
     kind: str
@@ -87,8 +130,8 @@ class Kind:
     short_names: tuple[str, ...]
     namespaced: bool
     description: str
-    spec: type[ApiModel]
-    status: type[ApiModel]
+    spec: type[SpecT]
+    status: type[StatusT]
     columns: tuple[Column, ...]
     name_rules: tuple[Rule, ...] = ()
     """Rules on `self.metadata.name`; their predicates take the name."""

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from gpu_tenancy.api.common import (
+    DNS_LABEL,
+    QUALIFIED_NAME,
+    SUBDOMAIN,
     CatalogueName,
     Conditions,
+    Generation,
     Jurisdiction,
     LabelSelector,
     NamespaceName,
     Quantity,
+    without_nulls,
 )
 from gpu_tenancy.api.pool import GpuCount
-from gpu_tenancy.api.schema import ApiModel, Column, Kind, ListType, Rule
+from gpu_tenancy.api.schema import ApiModel, Column, Kind, ListType, Rule, name_rule
 
 MAX_NAMESPACES = 256
 
+# What a ResourceQuota counts without a domain of its own; the API server refuses other names without one.
+QUOTA_NAMES = (
+    r"((requests|limits)\.)?(cpu|memory|ephemeral-storage)|requests\.storage|persistentvolumeclaims|pods|configmaps|secrets|"
+    r"services(\.loadbalancers|\.nodeports)?|replicationcontrollers|resourcequotas"
+)
 QuotaKey = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9./]*[a-z0-9])?$", min_length=1, max_length=128)
+    str, StringConstraints(pattern=f"^({QUOTA_NAMES}|{SUBDOMAIN}/{QUALIFIED_NAME})$", min_length=1, max_length=253)
 ]
 
 
@@ -36,11 +46,13 @@ class Organization(ApiModel):
 
 
 class Owner(ApiModel):
-    """Someone who works in the tenant's namespaces, and as what."""
+    """Someone who works in the tenant's namespaces, and as what; several roles of one subject add up."""
+
+    atomic = True
 
     kind: Literal["User", "Group", "ServiceAccount"]
     """What kind of subject it is."""
-    name: Annotated[str, StringConstraints(pattern=r"^[^\s]+$", min_length=1, max_length=253)]
+    name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f]+$", min_length=1, max_length=253)]
     """Its name as the API server knows it."""
     namespace: NamespaceName | None = None
     """The namespace of a ServiceAccount."""
@@ -74,13 +86,6 @@ class Residency(ApiModel):
             "(has(self.jurisdictions) && self.jurisdictions.size() > 0) || (has(self.regions) && self.regions.size() > 0)",
             "name jurisdictions or regions",
             lambda self: bool(self.jurisdictions or self.regions),
-        ),
-        Rule(
-            "(!has(self.jurisdictions) || self.jurisdictions.all(a, self.jurisdictions.exists_one(b, a == b))) && "
-            "(!has(self.regions) || self.regions.all(a, self.regions.exists_one(b, a == b)))",
-            "an entry is named twice",
-            lambda self: len(set(self.jurisdictions)) == len(self.jurisdictions)
-            and len(set(self.regions)) == len(self.regions),
         ),
     )
 
@@ -176,7 +181,7 @@ class IndustrialTenantSpec(ApiModel):
 
     organization: Organization | None = None
     """Who the tenant is."""
-    owners: Annotated[list[Owner], Field(max_length=64), ListType("atomic")] = []
+    owners: Annotated[list[Owner], Field(max_length=64), ListType("set")] = []
     """The people, groups and service accounts that work in the namespaces."""
     residency: Residency | None = None
     """Where the pods may run; without it, in every region of the catalogue."""
@@ -184,7 +189,7 @@ class IndustrialTenantSpec(ApiModel):
     """The tenant's namespaces; those that exist are adopted only with an opt-in label."""
     gpus: Annotated[list[GpuGrant], Field(max_length=32), ListType("map", ("pool",))] = []
     """What the tenant may use of each pool; of the others, nothing."""
-    quota: Annotated[dict[QuotaKey, Quantity], Field(max_length=64)] = {}
+    quota: Annotated[dict[QuotaKey, Quantity], Field(max_length=64), BeforeValidator(without_nulls)] = {}
     """The base ResourceQuota of each namespace; defaults hold for what is not said. GPUs do not belong here."""
     network: Network = Network()
     """What pods reach and are reached from."""
@@ -197,11 +202,13 @@ class IndustrialTenantSpec(ApiModel):
 
     rules = (
         Rule(
-            "!has(self.gpus) || self.gpus.all(g, !has(g.namespaces) || g.namespaces.all(s, "
-            "has(self.namespaces) && self.namespaces.exists(n, n.name == s.name)))",
+            "!has(self.gpus) || self.gpus.all(g, !has(g.namespaces) || has(self.namespaces) && "
+            "sets.contains(self.namespaces.map(n, n.name), g.namespaces.map(s, s.name)))",
             "gpus[].namespaces names a namespace that the tenant does not have",
-            lambda self: {share.name for grant in self.gpus for share in grant.namespaces}
-            <= {namespace.name for namespace in self.namespaces},
+            lambda self: (
+                {share.name for grant in self.gpus for share in grant.namespaces}
+                <= {namespace.name for namespace in self.namespaces}
+            ),
         ),
         Rule(
             "!has(self.quota) || self.quota.all(k, !k.contains('nvidia.com/') && !k.contains('deviceclass'))",
@@ -209,10 +216,13 @@ class IndustrialTenantSpec(ApiModel):
             lambda self: not any("nvidia.com/" in key or "deviceclass" in key for key in self.quota),
         ),
         Rule(
-            "!has(self.owners) || self.owners.all(a, self.owners.exists_one(b, a.kind == b.kind && a.name == b.name && "
-            "(has(a.namespace) ? a.namespace : '') == (has(b.namespace) ? b.namespace : '')))",
-            "an owner is named twice",
-            lambda self: len({(o.kind, o.name, o.namespace) for o in self.owners}) == len(self.owners),
+            "!has(self.quota) || self.quota.all(k, k.contains('cpu') || k.contains('memory') || k.contains('storage') || "
+            "self.quota[k].matches('^[0-9]+$'))",
+            "only cpu, memory and storage have units and fractions: the others are whole numbers",
+            lambda self: all(
+                any(unit in key for unit in ("cpu", "memory", "storage")) or amount.isdigit()
+                for key, amount in self.quota.items()
+            ),
         ),
     )
 
@@ -248,7 +258,7 @@ class GrantStatus(ApiModel):
 class IndustrialTenantStatus(ApiModel):
     """What stands of the contract."""
 
-    observedGeneration: Annotated[int, Field(ge=0)] = 0
+    observedGeneration: Generation = 0
     """The generation that was judged."""
     placement: Annotated[str, StringConstraints(max_length=63)] = ""
     """The placement that every pod carries."""
@@ -283,10 +293,8 @@ INDUSTRIAL_TENANT = Kind(
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),
     name_rules=(
-        Rule(
-            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
-            "the name becomes a label's value: at most 63 characters, lower case, digits and '-'",
-            lambda name: len(name) <= 63 and "." not in name,  # noqa: PLR2004  # the rest the API server asks of every name
+        name_rule(
+            DNS_LABEL, 63, "the name becomes a label's value: at most 63 characters, lower case letters, digits and '-'"
         ),
     ),
 )

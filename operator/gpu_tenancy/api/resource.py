@@ -1,0 +1,97 @@
+"""Stored objects of our kinds, read into the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic
+
+from pydantic import ValidationError
+
+from gpu_tenancy.api.schema import SpecT, StatusT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gpu_tenancy.api.schema import Kind
+
+
+class InvalidObject(ValueError):  # noqa: N818  # it says what the object is, as Kubernetes' own reason Invalid does
+    """A stored object that the models refuse; it was accepted by an earlier or a later version of the schema.
+
+    Attributes:
+        path: the field, such as `spec.gpus[0].pool`.
+        message: what is wrong with it.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Resource(Generic[SpecT, StatusT]):
+    """One object as the API server stores it.
+
+    Attributes:
+        name, namespace: where it is; the namespace is empty for cluster-scoped kinds.
+        uid: this incarnation of it.
+        generation: counts the changes of its spec.
+        resource_version: counts all its changes; opaque.
+        creation_timestamp: when it was created, in UTC, to the second.
+        deleting: whether its deletion has begun.
+        spec, status: the models.
+    """
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    resource_version: str
+    creation_timestamp: datetime
+    deleting: bool
+    spec: SpecT
+    status: StatusT
+
+
+def parse(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> Resource[SpecT, StatusT]:
+    """Read an object that the API server gave out.
+
+    Fields that the models do not know are passed over: the schema may be newer than this program. A status that
+    does not validate reads as an empty one: it may come from another version, and is computed anew.
+
+    Raises:
+        InvalidObject: when the name or the spec does not validate.
+    """
+    metadata = raw["metadata"]
+    for rule in kind.name_rules:
+        if rule.holds is not None and not rule.holds(metadata["name"]):
+            raise InvalidObject("metadata.name", rule.message)
+    return Resource(
+        name=metadata["name"],
+        namespace=metadata.get("namespace", ""),
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        resource_version=metadata["resourceVersion"],
+        creation_timestamp=datetime.fromisoformat(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        spec=_spec(kind, raw.get("spec")),
+        status=_status(kind, raw.get("status", {})),
+    )
+
+
+def _spec(kind: Kind[SpecT, StatusT], raw: Any) -> SpecT:
+    try:
+        return kind.spec.model_validate(raw, extra="ignore")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        raise InvalidObject(f"spec{path}", first["msg"].removeprefix("Value error, ")) from error
+
+
+def _status(kind: Kind[SpecT, StatusT], raw: Any) -> StatusT:
+    try:
+        return kind.status.model_validate(raw, extra="ignore")
+    except ValidationError:
+        return kind.status()

@@ -1,0 +1,17 @@
+"""The `gpu-tenancy` command."""
+
+from __future__ import annotations
+
+import typer
+
+from gpu_tenancy.cli.crds import crds
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+
+
+@app.callback()
+def gpu_tenancy() -> None:
+    """Rent out the GPUs of a Kubernetes cluster."""
+
+
+app.command()(crds)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from gpu_tenancy.localcluster.certificates import CertificateAuthority, new_key,
 from gpu_tenancy.localcluster.components import FIRST_SERVICE_ADDRESS, components
 from gpu_tenancy.localcluster.errors import LocalClusterError
 from gpu_tenancy.localcluster.processes import ProcessId
-from gpu_tenancy.localcluster.supervisor import LOGS, Plan, State, reserve_port
+from gpu_tenancy.localcluster.supervisor import LOGS, Plan, State, admin_tls, reserve_port
 from gpu_tenancy.localcluster.versions import DEFAULT_KUBERNETES, KUBERNETES
 
 if TYPE_CHECKING:
@@ -112,6 +113,15 @@ class ControlPlane:
             state.supervisor.wait(STOP_TIMEOUT)
         if self._supervisor is not None:
             self._supervisor.wait()
+
+    @property
+    def version(self) -> str:
+        """The exact Kubernetes version that runs, such as 1.36.3."""
+        return self._running().kubernetes
+
+    def admin_tls(self) -> ssl.SSLContext:
+        """Make a TLS context by which an HTTP client trusts the API server and is the administrator."""
+        return admin_tls(self.data_dir)
 
     def restart_api_server(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End the API server with a signal and return when its successor answers, at the same URL."""

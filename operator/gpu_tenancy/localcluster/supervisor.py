@@ -168,8 +168,7 @@ class Supervisor:
             self._report(phase="ready")
 
     def _wait_until(self, deadline: float, path: str) -> None:
-        client = ssl.create_default_context(cafile=str(self.data_dir / "pki/ca.crt"))
-        client.load_cert_chain(self.data_dir / "pki/admin.crt", self.data_dir / "pki/admin.key")
+        client = admin_tls(self.data_dir)
         while not self.stopping and not _answers(self.plan.port, path, client):
             self._wait(READY_POLL)
             if self.due:
@@ -291,6 +290,13 @@ def _answers(port: int, path: str, client: ssl.SSLContext) -> bool:
         return False
     finally:
         connection.close()
+
+
+def admin_tls(data_dir: Path) -> ssl.SSLContext:
+    """Trust the API server of a data directory, and be its administrator."""
+    context = ssl.create_default_context(cafile=str(data_dir / "pki/ca.crt"))
+    context.load_cert_chain(data_dir / "pki/admin.crt", data_dir / "pki/admin.key")
+    return context
 
 
 def lock(data_dir: Path) -> IO[str] | None:

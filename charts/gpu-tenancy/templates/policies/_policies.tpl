@@ -1,0 +1,67 @@
+{{/* Binds a policy of the given kind and name to what its matchConstraints select. */}}
+{{- define "gpu-tenancy.binding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: {{ .kind }}Binding
+metadata:
+  name: {{ .name }}
+  {{- include "gpu-tenancy.enforcementMetadata" .root | nindent 2 }}
+spec:
+  policyName: {{ .name }}
+  {{- if eq .kind "ValidatingAdmissionPolicy" }}
+  validationActions: [Deny]
+  {{- end }}
+{{- end }}
+
+{{/* The operator, and whoever may write tenants: the cluster's administrators, by whatever name they go. */}}
+{{- define "gpu-tenancy.privileged" -}}
+request.userInfo.username == '{{ include "gpu-tenancy.user" . }}' ||
+authorizer.group('gpu-tenancy.dev').resource('industrialtenants').check('update').allowed()
+{{- end }}
+
+{{/* Namespaces of tenants. */}}
+{{- define "gpu-tenancy.tenantNamespaces" -}}
+matchExpressions:
+  - {key: gpu-tenancy.dev/tenant, operator: Exists}
+{{- end }}
+
+{{/*
+What mutation and fence read from a pod and its namespace; both must read it alike.
+A name with a slash is an extended resource; an accelerator is one that the namespace's quotas name.
+*/}}
+{{- define "gpu-tenancy.podVariables" -}}
+- name: placement
+  expression: namespaceObject.metadata.?labels['gpu-tenancy.dev/placement'].orValue('')
+- name: placementKey
+  expression: "'placement.gpu-tenancy.node-restriction.kubernetes.io/' + variables.placement"
+- name: accelerators
+  expression: namespaceObject.metadata.?annotations['gpu-tenancy.dev/accelerators'].orValue('').split(',')
+- name: containers
+  expression: object.spec.containers + object.spec.?initContainers.orValue([])
+- name: gpu
+  expression: >-
+    variables.containers.exists(c, c.?resources.?limits.orValue({}).exists(name, name in variables.accelerators))
+- name: pool
+  expression: >-
+    object.metadata.?labels['gpu-tenancy.dev/pool'].orValue('') != '' ? object.metadata.labels['gpu-tenancy.dev/pool'] :
+    namespaceObject.metadata.?labels['gpu-tenancy.dev/default-pool'].orValue('')
+- name: tierLabel
+  expression: object.metadata.?labels['gpu-tenancy.dev/tier'].orValue('')
+- name: reservation
+  expression: object.metadata.?labels['gpu-tenancy.dev/reservation'].orValue('')
+- name: tier
+  expression: >-
+    variables.reservation != '' ? 'reserved' : variables.tierLabel != '' ? variables.tierLabel : 'guaranteed'
+- name: class
+  expression: "'gpu-' + variables.pool + '-' + variables.tier"
+- name: priority
+  expression: >-
+    {'guaranteed': {{ int64 .Values.priorities.guaranteed }}, 'reserved': {{ int64 .Values.priorities.reserved }},
+    'spot': {{ int64 .Values.priorities.spot }}}[?variables.tier].orValue(0)
+- name: preemptionPolicy
+  expression: "variables.tier == 'spot' ? 'Never' : 'PreemptLowerPriority'"
+- name: poolTolerated
+  expression: >-
+    object.spec.?tolerations.orValue([]).exists(t, t.?key.orValue('') == 'gpu-tenancy.dev/pool'
+    && t.?operator.orValue('Equal') == 'Equal' && t.?value.orValue('') == variables.pool
+    && t.?effect.orValue('NoSchedule') in ['', 'NoSchedule'])
+{{- end }}

@@ -6,15 +6,16 @@ import hashlib
 import os
 import re
 import signal
-import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from rich.console import Console
+
 from gpu_tenancy.localcluster import kubeconfig
-from gpu_tenancy.localcluster.binaries import locate
+from gpu_tenancy.localcluster.binaries import ensure
 from gpu_tenancy.localcluster.certificates import CertificateAuthority, new_key, private_pem, public_pem
 from gpu_tenancy.localcluster.components import FIRST_SERVICE_ADDRESS, components
 from gpu_tenancy.localcluster.errors import LocalClusterError
@@ -24,6 +25,7 @@ from gpu_tenancy.localcluster.versions import DEFAULT_KUBERNETES, KUBERNETES
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Sequence
     from types import TracebackType
 
@@ -51,9 +53,17 @@ class ControlPlane:
             directory continues with the same objects.
         kubernetes: The minor version: 1.34, 1.35 or 1.36.
         detached: Keep running after this process ends, until `stop` is called, from anywhere.
+        console: Where progress is shown while programs are fetched or built; standard error by default.
     """
 
-    def __init__(self, data_dir: Path, *, kubernetes: str = DEFAULT_KUBERNETES, detached: bool = False) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        kubernetes: str = DEFAULT_KUBERNETES,
+        detached: bool = False,
+        console: Console | None = None,
+    ) -> None:
         if kubernetes not in KUBERNETES:
             raise LocalClusterError(f"Kubernetes {kubernetes} is not known; choose from {', '.join(KUBERNETES)}")
         self.data_dir = data_dir.absolute()
@@ -61,7 +71,7 @@ class ControlPlane:
         self.detached = detached
         self.logs_dir = self.data_dir / LOGS
         self.ca_file = self.data_dir / "pki" / "ca.crt"
-        self._binaries: dict[str, Path] = {}
+        self._console = console or Console(stderr=True)
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -92,14 +102,20 @@ class ControlPlane:
         """
         if self.state is not None:
             raise LocalClusterError(f"a control plane is already running in {self.data_dir}")
-        self._binaries = locate(self.kubernetes)
+        binaries = ensure(self.kubernetes, self._console)
         for directory in (self.data_dir, self.logs_dir, self.data_dir / "pki", self.data_dir / "kubeconfigs"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._port() as reserved:
             port = reserved.getsockname()[1]
             self._write_identities(port)
             owner = None if self.detached else ProcessId.of(os.getpid())
-            Plan(components(self._binaries, port), port, KUBERNETES[self.kubernetes], owner).save(self.data_dir)
+            Plan(
+                components(binaries, port),
+                port,
+                KUBERNETES[self.kubernetes],
+                {name: str(path) for name, path in binaries.items()},
+                owner,
+            ).save(self.data_dir)
             self._supervise()
 
     def stop(self) -> None:
@@ -165,11 +181,9 @@ class ControlPlane:
         return self._client("helm", args, input, kubeconfig)
 
     def _client(self, program: str, args: Sequence[str], text: str | None, config: Path | None) -> str:
-        if not self._binaries:
-            self._binaries = locate(self.kubernetes)
         caches = self.data_dir / "clients"
         done = subprocess.run(
-            [self._binaries[program], *args],
+            [Plan.load(self.data_dir).binaries[program], *args],
             input=text,
             capture_output=True,
             text=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -80,7 +81,7 @@ async def _create(
     async def worker() -> None:
         for item in waiting:
             async with session.post("/api/v1/nodes", json=item) as response:
-                if response.status != aiohttp.http.HTTPStatus.CREATED:
+                if response.status != HTTPStatus.CREATED:
                     raise LocalClusterError(f"{item['metadata']['name']} was refused: {await response.text()}")
             if progress is not None:
                 progress(1)

@@ -42,12 +42,13 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run: the components in their order, the API server's port, and whose end is theirs too."""
+    """What to run: the components in their order, the API server's port, where all programs are, and whose end is theirs too."""
 
     components: tuple[Component, ...]
     port: int
     kubernetes: str
-    owner: ProcessId | None = None
+    binaries: dict[str, str]
+    owner: ProcessId | None
 
     def save(self, data_dir: Path) -> None:
         """Write it where the supervisor reads it."""
@@ -61,6 +62,7 @@ class Plan:
             components=tuple(Component(item["name"], tuple(item["command"])) for item in raw["components"]),
             port=raw["port"],
             kubernetes=raw["kubernetes"],
+            binaries=raw["binaries"],
             owner=raw["owner"] and ProcessId(**raw["owner"]),
         )
 

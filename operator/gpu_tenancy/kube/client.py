@@ -61,7 +61,8 @@ class Client:
         may_write: Callable[[], bool] = lambda: True,
         on_request: OnRequest = lambda _verb, _kind, _status, _seconds: None,
         concurrency: int = 16,
-        timeout: float = 15.0,
+        read_timeout: float = 15.0,
+        write_timeout: float = 5.0,
     ) -> None:
         """Set up a client; nothing is sent yet.
 
@@ -71,19 +72,21 @@ class Client:
             may_write: asked immediately before each write is sent, again before it is sent again.
             on_request: told of every request.
             concurrency: how many requests, watches apart, may be under way at once.
-            timeout: seconds that a request, watches apart, may take. Of a write, the server is told to give up
-                earlier than that, so that it is not committed after this client has stopped to wait for it.
+            read_timeout: seconds that a get or a page of a list may take.
+            write_timeout: seconds that a write may take each time it is sent. The server is told to give up earlier,
+                so that nothing is committed after this client has stopped to wait for it.
         """
-        self.timeout = timeout
+        self.write_timeout = write_timeout
         self._transport = Transport(
             credentials,
             user_agent=field_manager,
             may_write=may_write,
             on_request=on_request,
             concurrency=concurrency,
-            timeout=timeout,
+            read_timeout=read_timeout,
+            write_timeout=write_timeout,
         )
-        self._write_params = {"timeout": f"{max(1, int(timeout * 0.8))}s"}
+        self._write_params = {"timeout": f"{write_timeout * 0.8:.3f}s"}
         self._field_params = self._write_params | {"fieldManager": field_manager}
 
     async def close(self) -> None:

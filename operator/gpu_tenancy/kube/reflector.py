@@ -165,4 +165,4 @@ def _needs_list(error: KubeError) -> bool:
     Silence, without even bookmarks, may be a lost connection, but it is also how a server answers who asks for a
     version that it has not reached, because its data was restored from a backup.
     """
-    return isinstance(error, ApiTimeoutError) or (isinstance(error, ApiError) and error.is_expired)
+    return (isinstance(error, ApiTimeoutError) and error.sent) or (isinstance(error, ApiError) and error.is_expired)

@@ -76,13 +76,17 @@ class Transport:
         may_write: Callable[[], bool],
         on_request: OnRequest,
         concurrency: int,
-        timeout: float,
+        read_timeout: float,
+        write_timeout: float,
     ) -> None:
         self._credentials = credentials
         self._may_write = may_write
         self._on_request = on_request
         self._slots = asyncio.Semaphore(concurrency)
-        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
+        self._timeouts = {
+            write: aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, _CONNECT_SECONDS))
+            for write, seconds in ((False, read_timeout), (True, write_timeout))
+        }
         # No limit of the pool's own: the slots are the limit, and a watch must never wait for a connection.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
@@ -111,7 +115,7 @@ class Transport:
                 if request.is_write and not self._may_write():
                     raise NotLeadingError(f"{request.verb} {request.path}")
                 try:
-                    async with self._exchange(request, access, self._timeout) as response:
+                    async with self._exchange(request, access, self._timeouts[request.is_write]) as response:
                         return _object(await response.read())
                 except KubeError as error:
                     pause = await self._pause(error, access, attempt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,15 +90,17 @@ def _first_that_fits(program: Program, folders: Iterable[Path]) -> tuple[Path | 
         candidate = folder / program.name
         if not _executable(candidate):
             continue
-        version = _version(program, candidate)
+        printed = _ask_version(program, candidate)
+        version = released_version(printed)
         if version and program.accepts(version):
             return candidate.absolute(), reasons
         wanted = " or ".join(program.fits)
-        reasons.append(f"{program.name} in {folder} is {version or 'not an official release'}, wanted is {wanted}")
+        reasons.append(f"{program.name} in {folder} says {printed or 'nothing'}, wanted is {wanted}")
     return None, reasons
 
 
-def _version(program: Program, path: Path) -> str:
+def _ask_version(program: Program, path: Path) -> str:
+    """Run a program to learn its version; return the first line that it prints, empty if it fails."""
     try:
         done = subprocess.run(
             [path, *program.version_command],
@@ -109,7 +112,7 @@ def _version(program: Program, path: Path) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return released_version(done.stdout) if done.returncode == 0 else ""
+    return done.stdout.strip().partition("\n")[0] if done.returncode == 0 else ""
 
 
 def _cached(program: Program) -> bool:
@@ -140,4 +143,8 @@ def _locked(console: Console) -> Iterator[None]:
         except BlockingIOError:
             console.print("Another process is fetching or building the control plane; waiting for it.")
             fcntl.flock(lock, fcntl.LOCK_EX)
+        # Only who holds the lock makes such folders, so these were left by somebody who was stopped.
+        for pattern in (releases.TEMPORARY, gobuild.TEMPORARY):
+            for leftover in cache_root().glob(f"{pattern}*"):
+                shutil.rmtree(leftover)
         yield

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
 import os
-import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import platformdirs
 from rich.console import Console
 
-from gpu_tenancy.localcluster import kubeconfig
 from gpu_tenancy.localcluster.binaries import ensure
-from gpu_tenancy.localcluster.certificates import CertificateAuthority, new_key, private_pem, public_pem
-from gpu_tenancy.localcluster.components import FIRST_SERVICE_ADDRESS, components
+from gpu_tenancy.localcluster.components import components
 from gpu_tenancy.localcluster.errors import LocalClusterError
+from gpu_tenancy.localcluster.identities import ADMIN, Identities
 from gpu_tenancy.localcluster.processes import ProcessId
-from gpu_tenancy.localcluster.supervisor import LOGS, Plan, State, admin_tls, reserve_port
+from gpu_tenancy.localcluster.supervisor import LOGS, Plan, State
 from gpu_tenancy.localcluster.versions import DEFAULT_KUBERNETES, KUBERNETES
 
 if TYPE_CHECKING:
-    import socket
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
 POLL = 0.02
 START_TIMEOUT = 90.0
 STOP_TIMEOUT = 15.0
 TOKEN_LIFETIME = "24h"  # noqa: S105  # how long, not what
+OPERATOR = "operator"
+OPERATOR_ACCOUNT = ("gpu-tenancy-system", "gpu-tenancy")
 
-# The identities of the control plane's own processes; the bootstrap policy of the API server gives them their rights.
-SYSTEM_USERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "kube-controller-manager": ("system:kube-controller-manager", ()),
-    "kube-scheduler": ("system:kube-scheduler", ()),
-    "kwok": ("kwok", ("system:masters",)),
-}
+
+def default_data_dir() -> Path:
+    """Name the folder of the control plane that is meant when none is named."""
+    return Path(platformdirs.user_state_dir("gpu-tenancy")) / "localcluster"
 
 
 class ControlPlane:
@@ -70,7 +70,7 @@ class ControlPlane:
         self.kubernetes = kubernetes
         self.detached = detached
         self.logs_dir = self.data_dir / LOGS
-        self.ca_file = self.data_dir / "pki" / "ca.crt"
+        self._identities = Identities(self.data_dir)
         self._console = console or Console(stderr=True)
         self._supervisor: subprocess.Popen[bytes] | None = None
 
@@ -92,7 +92,17 @@ class ControlPlane:
     @property
     def url(self) -> str:
         """Where the API server listens."""
-        return f"https://127.0.0.1:{self._running().port}"
+        return self._running().url
+
+    @property
+    def version(self) -> str:
+        """The exact Kubernetes version that runs, such as 1.36.3."""
+        return self._running().kubernetes
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate that the API server's is signed by, as PEM."""
+        return self._identities.ca_file
 
     def start(self) -> None:
         """Start it and return when pods can be created.
@@ -100,44 +110,30 @@ class ControlPlane:
         Raises:
             LocalClusterError: It is running already, a program cannot be had, or one of them failed.
         """
-        if self.state is not None:
-            raise LocalClusterError(f"a control plane is already running in {self.data_dir}")
         binaries = ensure(self.kubernetes, self._console)
-        for directory in (self.data_dir, self.logs_dir, self.data_dir / "pki", self.data_dir / "kubeconfigs"):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._port() as reserved:
-            port = reserved.getsockname()[1]
-            self._write_identities(port)
-            owner = None if self.detached else ProcessId.of(os.getpid())
-            Plan(
-                components(binaries, port),
-                port,
-                KUBERNETES[self.kubernetes],
-                {name: str(path) for name, path in binaries.items()},
-                owner,
-            ).save(self.data_dir)
-            self._supervise()
+        self.logs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._exclusive() as lock, self._port() as port:
+            plan = Plan(
+                components=components(binaries, port.getsockname()[1]),
+                port=port.getsockname()[1],
+                kubernetes=KUBERNETES[self.kubernetes],
+                binaries={name: str(path) for name, path in binaries.items()},
+                owner=None if self.detached else ProcessId.of(os.getpid()),
+            )
+            self._identities.create(plan.url)
+            plan.save(self.data_dir)
+            self._supervise((lock, port.fileno()))
 
     def stop(self) -> None:
         """End it and wait until every process is gone; nothing happens if it does not run."""
         state = self.state
-        if state is None:
-            return
-        state.supervisor.send(signal.SIGTERM)
-        if not state.supervisor.wait(STOP_TIMEOUT):
-            state.supervisor.send(signal.SIGKILL)
-            state.supervisor.wait(STOP_TIMEOUT)
+        if state is not None:
+            state.supervisor.send(signal.SIGTERM)
+            if not state.supervisor.wait(STOP_TIMEOUT):
+                state.supervisor.send(signal.SIGKILL)
+                state.supervisor.wait(STOP_TIMEOUT)
         if self._supervisor is not None:
             self._supervisor.wait()
-
-    @property
-    def version(self) -> str:
-        """The exact Kubernetes version that runs, such as 1.36.3."""
-        return self._running().kubernetes
-
-    def admin_tls(self) -> ssl.SSLContext:
-        """Make a TLS context by which an HTTP client trusts the API server and is the administrator."""
-        return admin_tls(self.data_dir)
 
     def restart_api_server(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End the API server with a signal and return when its successor answers, at the same URL."""
@@ -149,35 +145,55 @@ class ControlPlane:
                 raise LocalClusterError(f"the API server did not come back; see {self.logs_dir}")
             time.sleep(POLL)
 
+    def admin_tls(self) -> ssl.SSLContext:
+        """Make a TLS context by which an HTTP client trusts the API server and is the administrator."""
+        return self._identities.admin_tls()
+
     def kubeconfig(self, user: str, groups: Sequence[str] = (), *, namespace: str = "") -> Path:
         """Write a kubeconfig for any user, identified by a client certificate; return its path."""
-        name = re.sub(r"[^A-Za-z0-9.-]", "_", user)
-        if identity := "\0".join([*sorted(groups), namespace]):
-            name += "-" + hashlib.sha256(identity.encode()).hexdigest()[:8]
-        pair = self._authority().client(user, groups)
-        return self._kubeconfig(name, user, kubeconfig.certificate_user(pair), namespace)
+        return self._identities.user(self.url, user, groups, namespace)
 
     def kubeconfig_for(self, role: str) -> Path:
-        """Return the kubeconfig of a standing role: `admin`, who may do everything."""
-        path = self.data_dir / "kubeconfigs" / f"{role}.yaml"
-        if not path.exists():
-            raise LocalClusterError(f"there is no role {role}")
-        return path
+        """Return the kubeconfig of a role: `admin` may do everything, `operator` exactly what the chart grants it.
+
+        Raises:
+            LocalClusterError: There is no such role, or the chart is not installed.
+        """
+        match role:
+            case "admin":
+                return self._identities.path(ADMIN)
+            case "operator":
+                return self.kubeconfig_for_service_account(*OPERATOR_ACCOUNT)
+            case _:
+                raise LocalClusterError(f"there is no role {role!r}; choose admin or operator")
 
     def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
-        """Write a kubeconfig for a service account with a fresh token; a running client reads the new token too."""
-        token = self.kubectl("create", "token", name, f"--namespace={namespace}", f"--duration={TOKEN_LIFETIME}")
-        stem = f"serviceaccount-{namespace}-{name}"
-        token_file = self.data_dir / "kubeconfigs" / f"{stem}.token"
-        kubeconfig.write_private(token_file, token.strip().encode())
-        return self._kubeconfig(stem, name, kubeconfig.token_user(token_file), namespace)
+        """Write a kubeconfig for a service account with a fresh token; a running client reads the new token too.
+
+        Raises:
+            LocalClusterError: There is no such service account.
+        """
+        try:
+            token = self.kubectl("create", "token", name, f"--namespace={namespace}", f"--duration={TOKEN_LIFETIME}")
+        except LocalClusterError as error:
+            hint = "install the chart first; " if (namespace, name) == OPERATOR_ACCOUNT else ""
+            raise LocalClusterError(f"no token for service account {namespace}/{name}: {hint}{error}") from error
+        return self._identities.service_account(self.url, namespace, name, token.strip())
 
     def kubectl(self, *args: str, input: str | None = None, kubeconfig: Path | None = None) -> str:  # noqa: A002  # as in subprocess
-        """Run kubectl, as admin unless told otherwise; return what it printed."""
+        """Run kubectl, as admin unless told otherwise; return what it printed.
+
+        Raises:
+            LocalClusterError: It failed; the message has what it printed on standard error.
+        """
         return self._client("kubectl", args, input, kubeconfig)
 
     def helm(self, *args: str, input: str | None = None, kubeconfig: Path | None = None) -> str:  # noqa: A002  # as in subprocess
-        """Run Helm, as admin unless told otherwise; return what it printed."""
+        """Run Helm, as admin unless told otherwise; return what it printed.
+
+        Raises:
+            LocalClusterError: It failed; the message has what it printed on standard error.
+        """
         return self._client("helm", args, input, kubeconfig)
 
     def _client(self, program: str, args: Sequence[str], text: str | None, config: Path | None) -> str:
@@ -214,84 +230,78 @@ class ControlPlane:
             return False
         return True
 
+    @contextmanager
+    def _exclusive(self) -> Iterator[int]:
+        """Hold the data directory; the supervisor inherits the hold and keeps it while it runs."""
+        with (self.data_dir / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LocalClusterError(f"a control plane is already running in {self.data_dir}") from error
+            yield lock.fileno()
+
     def _port(self) -> socket.socket:
+        """Take the port of last time, so that kubeconfigs given away stay good, or else any."""
         previous = State.load(self.data_dir)
         try:
             return reserve_port(previous.port if previous else 0)
         except OSError:
             return reserve_port()
 
-    def _authority(self) -> CertificateAuthority:
-        return CertificateAuthority.load(self.ca_file, self.data_dir / "pki" / "ca.key")
-
-    def _write_identities(self, port: int) -> None:
-        """Make the certificates once, and every time the kubeconfigs, which contain the port."""
-        pki = self.data_dir / "pki"
-        if not (pki / "complete").exists():
-            authority = CertificateAuthority.create()
-            service_accounts = new_key()
-            server = authority.server(
-                "kube-apiserver",
-                ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"),
-                ("127.0.0.1", FIRST_SERVICE_ADDRESS),
-            )
-            admin = authority.client("admin", ("system:masters",))
-            for name, content in {
-                "ca.crt": authority.pem.certificate,
-                "ca.key": authority.pem.key,
-                "apiserver.crt": server.certificate,
-                "apiserver.key": server.key,
-                "admin.crt": admin.certificate,
-                "admin.key": admin.key,
-                "service-accounts.key": private_pem(service_accounts),
-                "service-accounts.pub": public_pem(service_accounts),
-                "complete": b"",
-            }.items():
-                kubeconfig.write_private(pki / name, content)
-        authority = self._authority()
-        url = f"https://127.0.0.1:{port}"
-        users = {**SYSTEM_USERS, "admin": ("admin", ("system:masters",))}
-        for name, (user, groups) in users.items():
-            kubeconfig.write(
-                self.data_dir / "kubeconfigs" / f"{name}.yaml",
-                url=url,
-                ca=self.ca_file.read_bytes(),
-                user=user,
-                credentials=kubeconfig.certificate_user(authority.client(user, groups)),
-            )
-
-    def _kubeconfig(self, name: str, user: str, credentials: dict[str, str], namespace: str) -> Path:
-        return kubeconfig.write(
-            self.data_dir / "kubeconfigs" / f"{name}.yaml",
-            url=self.url,
-            ca=self.ca_file.read_bytes(),
-            user=user,
-            credentials=credentials,
-            namespace=namespace,
-        )
-
-    def _supervise(self) -> None:
+    def _supervise(self, inherited: Sequence[int]) -> None:
         """Start the supervisor in its own session and wait for its verdict."""
         with (self.logs_dir / "supervisor.log").open("ab") as log:
-            self._supervisor = supervisor = subprocess.Popen(
+            self._supervisor = subprocess.Popen(
                 [sys.executable, "-m", "gpu_tenancy.localcluster.supervisor", str(self.data_dir)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=inherited,
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             )
+        try:
+            self._wait_until_ready(self._supervisor)
+        except BaseException:
+            self._supervisor.terminate()
+            self._supervisor.wait()
+            raise
+
+    def _wait_until_ready(self, supervisor: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
+            ended = supervisor.poll() is not None
             state = State.load(self.data_dir)
             if state is not None and state.supervisor.pid == supervisor.pid:
                 if state.phase == "ready":
                     return
                 if state.phase == "failed":
-                    supervisor.wait()
                     raise LocalClusterError(f"the control plane did not start: {state.error}")
-            if supervisor.poll() is not None:
-                raise LocalClusterError(f"the supervisor ended early; see {log.name}")
+            if ended:
+                raise LocalClusterError(f"the supervisor ended early; see {self.logs_dir / 'supervisor.log'}")
             time.sleep(POLL)
-        self.stop()
         raise LocalClusterError(f"the control plane did not start in {START_TIMEOUT:.0f} s; see {self.logs_dir}")
+
+
+def reserve_port(port: int = 0) -> socket.socket:
+    """Take a free port on loopback and keep it, in a way that lets the API server listen on it too.
+
+    Args:
+        port: The port that is wanted; 0 for any.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    if port:
+        # Sharing would also let two control planes of one user have the same port, so first ask without.
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    reserved = socket.socket()
+    try:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(("127.0.0.1", port))
+    except OSError:
+        reserved.close()
+        raise
+    return reserved

@@ -24,6 +24,7 @@ GO_NEEDED = "1.21"
 """From this version on Go fetches the newer one that a module asks for by itself."""
 MODULES = Path(__file__).with_name("modules")
 LAST_LINES = 15
+TEMPORARY = ".build-"
 
 
 def build(wanted: Sequence[Program], console: Console) -> list[str]:
@@ -56,9 +57,8 @@ def _build(go: str, module: Path, wanted: Sequence[Program], console: Console) -
     # What Go has built before is in its own cache and not built again.
     stale = _run([go, "list", *flags, "-deps", "-f={{if .Stale}}{{.ImportPath}}{{end}}", *packages], module)
     total = sum(1 for line in stale if line)
-    cache_root().mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=cache_root(), prefix=".build-") as temporary,
+        tempfile.TemporaryDirectory(dir=cache_root(), prefix=TEMPORARY) as temporary,
         counted(console, f"Building {names} (takes minutes)", total, "packages") as advance,
     ):
         for program in wanted:

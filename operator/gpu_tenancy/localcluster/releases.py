@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gpu_tenancy.localcluster.progress import counted
-from gpu_tenancy.localcluster.versions import go_platform
+from gpu_tenancy.localcluster.versions import cache_root, go_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 5.0
 STALL_TIMEOUT = 30.0
 CHUNK = 1 << 20
+TEMPORARY = ".download-"
 MEBIBYTE = 1 << 20
 
 
@@ -146,7 +147,7 @@ def _download(program: Program, checksum: str, console: Console) -> None:
     wanted = release(program)
     folder = program.cached.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as temporary:
+    with tempfile.TemporaryDirectory(dir=cache_root(), prefix=TEMPORARY) as temporary:
         file = Path(temporary) / "file"
         with _open(wanted.url, STALL_TIMEOUT) as response:
             size = int(response.headers.get("Content-Length") or 0)

@@ -1,34 +1,34 @@
 """The parent of the control plane's processes: starts them, restarts what dies, and takes them along when it ends.
 
 Run as `python -m gpu_tenancy.localcluster.supervisor <data directory>`, with the `Plan` in the data directory. It reports
-in `state.json`. Its children cannot outlive it, even if it is killed with -9, and with an owner it does not outlive
+in `state.json`. It inherits the hold on the data directory and on the port, and has them while it runs. Its children cannot outlive it, even if it is killed with -9, and with an owner it does not outlive
 the owner either.
 """
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import http.client
 import json
 import os
 import select
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 from gpu_tenancy.localcluster.components import Component
+from gpu_tenancy.localcluster.identities import Identities
 from gpu_tenancy.localcluster.processes import ProcessId
+
+if TYPE_CHECKING:
+    import ssl
 
 PLAN_FILE = "plan.json"
 STATE_FILE = "state.json"
-LOCK_FILE = "lock"
 LOGS = "logs"
 
 READY_POLL = 0.05
@@ -49,6 +49,11 @@ class Plan:
     kubernetes: str
     binaries: dict[str, str]
     owner: ProcessId | None
+
+    @property
+    def url(self) -> str:
+        """Where the API server listens."""
+        return f"https://127.0.0.1:{self.port}"
 
     def save(self, data_dir: Path) -> None:
         """Write it where the supervisor reads it."""
@@ -86,6 +91,11 @@ class State:
     components: dict[str, Child] = field(default_factory=dict)
     error: str = ""
 
+    @property
+    def url(self) -> str:
+        """Where the API server listens."""
+        return f"https://127.0.0.1:{self.port}"
+
     def save(self, data_dir: Path) -> None:
         """Write it for everyone who asks."""
         write_json(data_dir / STATE_FILE, asdict(self))
@@ -108,22 +118,6 @@ def write_json(path: Path, value: Any) -> None:
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(value, indent=1))
     temporary.replace(path)
-
-
-def reserve_port(port: int = 0) -> socket.socket:
-    """Take a free port on loopback and keep it, in a way that lets the API server listen on it too.
-
-    Raises:
-        OSError: The port that was asked for is taken.
-    """
-    reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(("127.0.0.1", port))
-    except OSError:
-        reserved.close()
-        raise
-    return reserved
 
 
 class Supervisor:
@@ -170,7 +164,7 @@ class Supervisor:
             self._report(phase="ready")
 
     def _wait_until(self, deadline: float, path: str) -> None:
-        client = admin_tls(self.data_dir)
+        client = Identities(self.data_dir).admin_tls()
         while not self.stopping and not _answers(self.plan.port, path, client):
             self._wait(READY_POLL)
             if self.due:
@@ -294,33 +288,10 @@ def _answers(port: int, path: str, client: ssl.SSLContext) -> bool:
         connection.close()
 
 
-def admin_tls(data_dir: Path) -> ssl.SSLContext:
-    """Trust the API server of a data directory, and be its administrator."""
-    context = ssl.create_default_context(cafile=str(data_dir / "pki/ca.crt"))
-    context.load_cert_chain(data_dir / "pki/admin.crt", data_dir / "pki/admin.key")
-    return context
-
-
-def lock(data_dir: Path) -> IO[str] | None:
-    """Become the data directory's only supervisor, or get None because there is one."""
-    holder = (data_dir / LOCK_FILE).open("w")
-    try:
-        fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder.close()
-        return None
-    return holder
-
-
 def main() -> None:
     """Run the plan of the data directory given on the command line."""
     data_dir = Path(sys.argv[1])
-    plan = Plan.load(data_dir)
-    holder = lock(data_dir)
-    if holder is None:
-        sys.exit(f"{data_dir} is in use by another control plane")
-    with holder, reserve_port(plan.port):
-        Supervisor(data_dir, plan).run()
+    Supervisor(data_dir, Plan.load(data_dir)).run()
 
 
 if __name__ == "__main__":

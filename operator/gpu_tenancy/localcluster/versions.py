@@ -59,10 +59,9 @@ def programs(kubernetes: str) -> tuple[Program, ...]:
     )
 
 
-def released_version(output: str) -> str:
-    """Read the version that a program prints; empty if it is none of an official release."""
-    first_line = output.strip().partition("\n")[0]
-    match = RELEASE.search(first_line)
+def released_version(printed: str) -> str:
+    """Read the version from the line that a program prints; empty if it is none of an official release."""
+    match = RELEASE.search(printed)
     return match.group(1) if match else ""
 
 

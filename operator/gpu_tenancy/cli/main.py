@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from gpu_tenancy.cli import localcluster
 from gpu_tenancy.cli.crds import crds
+from gpu_tenancy.cli.demo import demo
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -15,3 +17,5 @@ def gpu_tenancy() -> None:
 
 
 app.command()(crds)
+app.command()(demo)
+app.add_typer(localcluster.app, name="localcluster")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -134,6 +135,19 @@ class ControlPlane:
                 state.supervisor.wait(STOP_TIMEOUT)
         if self._supervisor is not None:
             self._supervisor.wait()
+
+    def delete(self) -> None:
+        """Delete the data directory.
+
+        Raises:
+            LocalClusterError: The control plane is running, or the directory is none of a control plane.
+        """
+        if not self.data_dir.exists():
+            return
+        if State.load(self.data_dir) is None:
+            raise LocalClusterError(f"{self.data_dir} does not look like the data of a control plane; not deleted")
+        with self._exclusive():
+            shutil.rmtree(self.data_dir)
 
     def restart_api_server(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End the API server with a signal and return when its successor answers, at the same URL."""

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gpu_tenancy.localcluster.certificates import CertificateAuthority, new_key, private_pem, public_pem
 from gpu_tenancy.localcluster.components import FIRST_SERVICE_ADDRESS
+from gpu_tenancy.localcluster.errors import LocalClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from gpu_tenancy.localcluster.certificates import CertificateAuthority
 
 CLUSTER = "gpu-tenancy"
 ADMIN = "admin"
@@ -74,11 +76,18 @@ class Identities:
         return context
 
     def _authority(self) -> CertificateAuthority:
+        from gpu_tenancy.localcluster.certificates import CertificateAuthority  # noqa: PLC0415  # see below
+
         return CertificateAuthority.load(self.ca_file, self.pki / "ca.key")
 
     def _create_certificates(self) -> None:
-        authority = CertificateAuthority.create()
-        service_accounts = new_key()
+        try:
+            # The command line is part of the operator's image, which does without `cryptography`.
+            from gpu_tenancy.localcluster import certificates  # noqa: PLC0415
+        except ImportError as error:
+            raise LocalClusterError("install gpu-tenancy[localcluster]; what is missing: cryptography") from error
+        authority = certificates.CertificateAuthority.create()
+        service_accounts = certificates.new_key()
         server = authority.server(
             "kube-apiserver",
             ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"),
@@ -92,8 +101,8 @@ class Identities:
             "apiserver.key": server.key,
             "admin.crt": admin.certificate,
             "admin.key": admin.key,
-            "service-accounts.key": private_pem(service_accounts),
-            "service-accounts.pub": public_pem(service_accounts),
+            "service-accounts.key": certificates.private_pem(service_accounts),
+            "service-accounts.pub": certificates.public_pem(service_accounts),
             "complete": b"",
         }.items():
             _write_private(self.pki / name, content)

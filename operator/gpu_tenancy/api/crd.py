@@ -32,6 +32,7 @@ CATEGORY = "gputenancy"
 
 # What the API server checks and CEL understands as a type of its own (duration, timestamp).
 FORMATS = {"date", "date-time", "duration", "int64"}
+RULES = "x-kubernetes-validations"
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 SCALAR_KEYWORDS = {"type", "enum", "format", "pattern", "minLength", "maxLength", "minimum", "maximum"}
 
@@ -52,10 +53,11 @@ class UnsupportedModelError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in a kind the generator is: the path, the models around it, and whether an update can remove it."""
+    """Where in a kind the generator is: the path, the models around it, if in a list, and if an update can remove it."""
 
     path: str
     models: tuple[type[ApiModel], ...] = ()
+    in_list: bool = False
     removable: bool = False
 
     def fail(self, reason: str) -> NoReturn:
@@ -65,7 +67,7 @@ class _Place:
         return replace(self, path=f"{self.path}.{name}")
 
     def element(self, suffix: str) -> _Place:
-        return replace(self, path=self.path + suffix, removable=True)
+        return replace(self, path=self.path + suffix, in_list=True, removable=True)
 
     def inside(self, model: type[ApiModel]) -> _Place:
         if model in self.models:
@@ -189,16 +191,11 @@ def _field(name: str, info: FieldInfo, parent: _Place) -> Schema:
     default = {} if info.is_required() else _default(annotation, info, place)
     if not info.is_required() and not default:
         place = replace(place, removable=True)
-    schema = _value(annotation, info.metadata, place)
-    rules = [_immutable(mark, place) for mark in info.metadata if isinstance(mark, Immutable)]
-    if rules and "x-kubernetes-validations" in schema:
-        place.fail("has rules of its own; it cannot be immutable as well")
-    return {
-        "description": _prose(info.description),
-        **schema,
-        **default,
-        **_validations(rules, place),
-    }
+    schema = {"description": _prose(info.description), **_value(annotation, info.metadata, place), **default}
+    for mark in info.metadata:
+        if isinstance(mark, Immutable):
+            schema.setdefault(RULES, []).extend(_validations([_immutable(mark, place)], place)[RULES])
+    return schema
 
 
 def _immutable(mark: Immutable, place: _Place) -> Rule:
@@ -213,8 +210,9 @@ def _default(annotation: Any, info: FieldInfo, place: _Place) -> Schema:
 
     None is needed where absent and empty mean the same (lists, maps, texts). The default of an object is written
     out, though its fields have their own: the API server judges it by the object's rules before it fills those in.
+    Items of lists get none: tools that apply what is in Git compare lists as a whole and would see them as drift.
     """
-    if info.default is None:
+    if info.default is None or place.in_list:
         return {}
     adapter = _adapter(annotation, info.metadata)
     default = _without_empty(adapter.dump_python(info.default, mode="json"))
@@ -239,7 +237,7 @@ def _value(annotation: Any, metadata: Sequence[Any], place: _Place) -> Schema:
         metadata = [*inner, *metadata]
     for mark in metadata:
         if isinstance(mark, Verbatim):
-            return _bounded(dict(mark.schema), place)
+            return _typed(_bounded(dict(mark.schema), place), place)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is list:
         return _list(arguments[0], metadata, place, _keywords(annotation, metadata, {"minItems", "maxItems"}))
@@ -263,14 +261,14 @@ def _list(element: Any, metadata: Sequence[Any], place: _Place, bounds: Schema) 
     inner = place.element("[]")
     model = _model(element)
     items = _described(model, inner) if model else _value(element, [], inner)
-    if merge[0].kind == "set" and not (items["type"] not in {"array", "object"} or (model and model.atomic)):
-        place.fail("is a set of what is neither a scalar nor atomic")
+    if merge[0].kind == "set" and items["type"] in {"array", "object"}:
+        place.fail("is a set of what is no scalar")
     if (merge[0].kind == "map") != bool(merge[0].keys):
         place.fail("names keys exactly if it is a list of type map")
     for key in merge[0].keys:
         if items.get("properties", {}).get(key, {}).get("type") not in {"string", "integer", "boolean"}:
             place.fail(f"has the key {key}, which is no scalar of its items")
-        if key not in items.get("required", ()) and "default" not in items["properties"][key]:
+        if key not in items.get("required", ()):
             place.fail(f"has the key {key}, which an item may lack")
     keys = {"x-kubernetes-list-map-keys": list(merge[0].keys)} if merge[0].keys else {}
     return {"type": "array", **bounds, "items": items, "x-kubernetes-list-type": merge[0].kind, **keys}
@@ -331,13 +329,19 @@ def _bounded(schema: Schema, place: _Place) -> Schema:
     return place.fail(f"has the type {schema.get('type')}, which is no scalar")
 
 
+def _typed(schema: Schema, place: _Place) -> Schema:
+    """Keep lists out: where a text has a format, the API server takes a list as well, unless a rule reads it."""
+    rules = [Rule("string(self) != ''", "must be a text", None)] if "format" in schema else []
+    return {**schema, **_validations(rules, place)}
+
+
 def _validations(rules: Iterable[Rule], place: _Place) -> Schema:
     validations = []
     for rule in rules:
         if not rule.message or "\n" in rule.message:
             place.fail(f"has the rule {rule.cel} without a message of one line")
         validations.append({"rule": rule.cel, "message": rule.message})
-    return {"x-kubernetes-validations": validations} if validations else {}
+    return {RULES: validations} if validations else {}
 
 
 def _keywords(annotation: Any, metadata: Sequence[Any], names: set[str]) -> Schema:

@@ -48,8 +48,6 @@ class Organization(ApiModel):
 class Owner(ApiModel):
     """Someone who works in the tenant's namespaces, and as what; several roles of one subject add up."""
 
-    atomic = True
-
     kind: Literal["User", "Group", "ServiceAccount"]
     """What kind of subject it is."""
     name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f]+$", min_length=1, max_length=253)]
@@ -146,12 +144,12 @@ class GpuGrant(ApiModel):
 
     rules = (
         Rule(
-            "!has(self.namespaces) || self.namespaces.map(n, n.guaranteed).sum() <= self.guaranteed",
+            "!has(self.namespaces) || self.namespaces.map(n, n.?guaranteed.orValue(0)).sum() <= self.?guaranteed.orValue(0)",
             "the namespaces' guaranteed GPUs exceed the grant",
             lambda self: sum(share.guaranteed for share in self.namespaces) <= self.guaranteed,
         ),
         Rule(
-            "!has(self.namespaces) || self.namespaces.map(n, has(n.spot) ? n.spot : 0).sum() <= self.spot",
+            "!has(self.namespaces) || self.namespaces.map(n, n.?spot.orValue(0)).sum() <= self.?spot.orValue(0)",
             "the namespaces' spot GPUs exceed the ceiling",
             lambda self: sum(share.spot or 0 for share in self.namespaces) <= self.spot,
         ),
@@ -181,7 +179,7 @@ class IndustrialTenantSpec(ApiModel):
 
     organization: Organization | None = None
     """Who the tenant is."""
-    owners: Annotated[list[Owner], Field(max_length=64), ListType("set")] = []
+    owners: Annotated[list[Owner], Field(max_length=64), ListType("atomic")] = []
     """The people, groups and service accounts that work in the namespaces."""
     residency: Residency | None = None
     """Where the pods may run; without it, in every region of the catalogue."""
@@ -202,8 +200,9 @@ class IndustrialTenantSpec(ApiModel):
 
     rules = (
         Rule(
-            "!has(self.gpus) || self.gpus.all(g, !has(g.namespaces) || has(self.namespaces) && "
-            "sets.contains(self.namespaces.map(n, n.name), g.namespaces.map(s, s.name)))",
+            # By way of a map, once for all grants: comparing each with each would exceed the API server's cost limit.
+            "!has(self.gpus) || [has(self.namespaces) ? self.namespaces.transformMapEntry(i, n, {n.name: true}) : {}]"
+            ".all(names, self.gpus.all(g, !has(g.namespaces) || g.namespaces.all(s, s.name in names)))",
             "gpus[].namespaces names a namespace that the tenant does not have",
             lambda self: (
                 {share.name for grant in self.gpus for share in grant.namespaces}

@@ -1,0 +1,196 @@
+"""Objects of our kinds for tests: for each kind one with every field there is, then others that users write."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from gpu_tenancy.api import API_VERSION
+
+if TYPE_CHECKING:
+    from gpu_tenancy.api.schema import Kind
+
+MANY_LABELS = {
+    "matchLabels": {"nvidia.com/gpu.product": "NVIDIA-B200", "zone": ""},
+    "matchExpressions": [
+        {"key": "example.com/rack", "operator": "In", "values": ["r1", "r2"]},
+        {"key": "retired", "operator": "DoesNotExist"},
+    ],
+}
+CONDITIONS = [
+    {
+        "type": "Ready",
+        "status": "True",
+        "observedGeneration": 1,
+        "lastTransitionTime": "2026-12-01T19:00:00Z",
+        "reason": "Scheduled",
+        "message": "64 x NVIDIA-B200 in eu-de",
+    },
+    {"type": "Active", "status": "False", "lastTransitionTime": "2026-12-01T19:00:00Z", "reason": "No", "message": ""},
+]
+
+SPECS: dict[str, list[dict[str, Any]]] = {
+    "Region": [
+        {
+            "displayName": "Germany, Munich",
+            "country": "DE",
+            "jurisdictions": ["DE", "EU", "EEA"],
+            "zones": ["a", "b"],
+            "dataCenterOperator": "Example Rechenzentrum GmbH",
+            "nodeSelector": MANY_LABELS,
+            "certificates": [
+                {"name": "BSI C5 Type 2", "validUntil": "2027-06-30", "evidenceURL": "https://example.com/c5"},
+                {"name": "ISO 27001", "validUntil": "2028-02-29"},
+            ],
+        },
+        {
+            "country": "CH",
+            "jurisdictions": ["CH"],
+            "nodeSelector": {"matchLabels": {"topology.kubernetes.io/region": "c"}},
+        },
+    ],
+    "GpuPool": [
+        {
+            "region": "eu-de",
+            "model": "NVIDIA-B200",
+            "nodeSelector": MANY_LABELS,
+            "resourceName": "nvidia.com/mig-1g.23gb",
+            "gpusPerNode": 8,
+            "placementUnit": "Node",
+            "spot": "Disabled",
+            "headroom": 16,
+            "reservations": {
+                "minimumDuration": "30m",
+                "maximumDuration": "720h",
+                "horizon": "4320h",
+                "leadTime": "1h30m",
+                "step": "5m",
+                "noticeBeforeEnd": "40m",
+                "gracePeriod": "10m",
+                "cleaningGap": "5m",
+                "maximumShare": 80,
+            },
+            "maintenance": [
+                {"start": "2026-12-24T00:00:00Z", "end": "2026-12-27T01:00:00+01:00", "gpus": 64, "reason": "firmware"}
+            ],
+        },
+        {
+            "region": "eu-de",
+            "model": "NVIDIA-B200",
+            "nodeSelector": {"matchLabels": {"nvidia.com/gpu.product": "NVIDIA-B200"}},
+            "gpusPerNode": 8,
+        },
+    ],
+    "IndustrialTenant": [
+        {
+            "organization": {"legalName": "Example Robotics GmbH", "segment": "Enterprise", "costCenter": "4711"},
+            "owners": [
+                {"kind": "Group", "name": "neura-admins", "role": "Owner"},
+                {"kind": "ServiceAccount", "name": "gitops", "namespace": "flux-system", "role": "Editor"},
+            ],
+            "residency": {"jurisdictions": ["DE", "CH"], "regions": ["eu-de", "eu-nl"]},
+            "namespaces": [{"name": "neura-train", "defaultPool": "b200"}, {"name": "neura-serve"}],
+            "gpus": [
+                {
+                    "pool": "b200",
+                    "guaranteed": 32,
+                    "spot": 64,
+                    "reservable": 256,
+                    "gpuHours": {"limit": 50000, "period": "Month"},
+                    "namespaces": [
+                        {"name": "neura-train", "guaranteed": 24, "spot": 60},
+                        {"name": "neura-serve", "guaranteed": 8},
+                    ],
+                },
+                {"pool": "rtx-pro", "guaranteed": 8, "namespaces": [{"name": "neura-serve", "guaranteed": 8}]},
+            ],
+            "quota": {
+                "requests.cpu": "512",
+                "requests.memory": "4Ti",
+                "persistentvolumeclaims": "50",
+                "count/jobs.batch": "100",
+                "fast.storageclass.storage.k8s.io/requests.storage": "1.5Ti",
+            },
+            "network": {
+                "internetEgress": "Denied",
+                "allowFromNamespaces": [{"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}],
+                "allowToNamespaces": [MANY_LABELS],
+            },
+            "workloads": {"podSecurity": "Baseline"},
+            "suspended": True,
+            "deletionPolicy": "Delete",
+        },
+        {
+            "residency": {"jurisdictions": ["DE"]},
+            "namespaces": [{"name": "lab"}],
+            "gpus": [{"pool": "b200", "spot": 8}],
+        },
+        {},
+    ],
+    "GpuReservation": [
+        {
+            "pool": "b200",
+            "gpus": 64,
+            "window": {"start": "2026-12-01T20:00:00Z", "duration": "10h"},
+            "onConflict": "Wait",
+            "exclusivity": "Clique",
+        },
+        {"pool": "b200", "gpus": 1, "window": {"start": "2026-12-01T20:00:00Z", "end": "2026-12-01T21:00:01+01:00"}},
+        {
+            "pool": "b200",
+            "gpus": 8,
+            "window": {"notBefore": "2026-12-01T20:00:00Z", "notAfter": "2026-12-02T20:00:00Z", "duration": "24h"},
+        },
+    ],
+}
+STATUSES: dict[str, list[dict[str, Any]]] = {
+    "Region": [{"observedGeneration": 1, "nodes": 1250, "conditions": CONDITIONS}],
+    "GpuPool": [
+        {
+            "observedGeneration": 1,
+            "nodes": 1250,
+            "capacity": 10000,
+            "usable": 9984,
+            "unhealthy": 16,
+            "guaranteed": 32,
+            "reserved": 64,
+            "free": 9872,
+            "nextFree": "2026-12-02T06:00:00Z",
+            "conditions": CONDITIONS,
+        }
+    ],
+    "IndustrialTenant": [
+        {
+            "observedGeneration": 1,
+            "placement": "CH.DE.eu-de",
+            "regions": ["eu-de"],
+            "readyNamespaces": "1/2",
+            "namespaces": [
+                {"name": "neura-train", "ready": True, "reason": "Ready"},
+                {"name": "neura-serve", "ready": False, "reason": "NameTaken", "message": "another tenant has it"},
+            ],
+            "gpus": [{"pool": "b200", "guaranteed": 32, "granted": 24, "spot": 64, "reserved": 8}],
+            "conditions": CONDITIONS,
+        }
+    ],
+    "GpuReservation": [
+        {
+            "observedGeneration": 1,
+            "window": {"start": "2026-12-01T20:00:00Z", "end": "2026-12-02T06:00:00Z"},
+            "gpus": 64,
+            "acceptedTime": "2026-11-01T00:00:00Z",
+            "offers": [{"start": "2026-12-01T20:00:00Z", "end": "2026-12-02T06:00:00Z"}],
+            "conditions": CONDITIONS,
+        }
+    ],
+}
+
+NAMES = (
+    *("eu-de", "a", "1", "a" * 40, "a" * 41, "a" * 63, "a" * 64, "a" * 253, "a" * 254),
+    *("a.b", "a..b", ".a", "-a", "a-", "a_b", "A", "ä", "a b", "a\n", "any"),
+)
+
+
+def raw_object(kind: Kind[Any, Any], spec: Any, name: str = "example") -> dict[str, Any]:
+    """Wrap a spec as users send it."""
+    return {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": {"name": name}, "spec": copy.deepcopy(spec)}

@@ -21,8 +21,12 @@ class ManualClock:
         return self._monotonic
 
     async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         sleeper = asyncio.get_running_loop().create_future()
-        self._sleepers[sleeper] = self._monotonic + seconds
+        # Less than a microsecond could be too little to be added to the time.
+        self._sleepers[sleeper] = self._monotonic + max(seconds, 1e-6)
         try:
             await sleeper
         finally:

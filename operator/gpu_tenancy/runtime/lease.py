@@ -217,7 +217,7 @@ class Elector:
                 logger.critical("A write is under way though others may hold the lease: giving up")
                 self._give_up()
             ahead = [instant - now for instant in (self._valid_until, self._others_write_from) if instant > now]
-            await self._clock.sleep(min(self._timings.retry_period, *ahead))
+            await self._clock.sleep(min([self._timings.retry_period, *ahead]))
 
     async def _attempt(self, store: LeaseStore) -> None:
         # The holder does not look first: that its own last version is replaced proves that nobody came between.

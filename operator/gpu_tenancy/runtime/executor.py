@@ -13,7 +13,7 @@ from gpu_tenancy.reconcile.diff import merge_patch
 from gpu_tenancy.reconcile.plan import Create, Delete, Emit, Evict, Ref, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gpu_tenancy.kube.client import Client
     from gpu_tenancy.kube.events import EventRecorder
@@ -114,6 +114,8 @@ class Executor:
         resources: Resources,
         stores: Mapping[Resource, Store[Any]],
         recorder: EventRecorder,
+        *,
+        on_repair: Callable[[str], None] = lambda _kind: None,
     ) -> None:
         """Take what is needed.
 
@@ -122,11 +124,13 @@ class Executor:
             resources: every kind that plans name.
             stores: take in what the API server answers, so that the next plan sees it before the watch tells.
             recorder: posts the events.
+            on_repair: told the kind of each object in which something was undone that someone else did.
         """
         self._client = client
         self._resources = resources
         self._stores = stores
         self._recorder = recorder
+        self._on_repair = on_repair
 
     async def execute(self, plan: Plan) -> Result:
         """Do a plan's stages in order, the operations of one at the same time.
@@ -175,7 +179,7 @@ class Executor:
                 raise
             await self._adopt(operation, error, run)
         else:
-            run.writes += 1
+            self._count(operation, run)
 
     async def _adopt(self, operation: Create, exists: ApiError, run: _Run) -> None:
         live = await self._read(operation.ref)
@@ -183,7 +187,8 @@ class Executor:
             raise exists
         patch = merge_patch(live, operation.manifest)
         if patch is not None:
-            await self._update(Update(operation.ref, patch, live["metadata"]["resourceVersion"]), run)
+            version = live["metadata"]["resourceVersion"]
+            await self._update(Update(operation.ref, patch, version, repair=operation.repair), run)
 
     async def _update(self, operation: Update, run: _Run) -> None:
         resource, patch = self._resource(operation.ref), operation.patch
@@ -192,7 +197,7 @@ class Executor:
         _, _, namespace, name = operation.ref
         answer = await self._client.merge_patch(resource, name, patch, namespace, subresource=operation.subresource)
         self._observe(resource, answer)
-        run.writes += 1
+        self._count(operation, run)
 
     async def _delete(self, operation: Delete, run: _Run) -> None:
         resource = self._resource(operation.ref)
@@ -205,7 +210,7 @@ class Executor:
             if not await self._is_going(operation, error):
                 raise
             return
-        run.writes += 1
+        self._count(operation, run)
         if answer["kind"] == "Status":
             self._forget(operation)
         else:
@@ -259,6 +264,11 @@ class Executor:
                     return True
         except KubeError:
             return False
+
+    def _count(self, operation: Create | Update | Delete, run: _Run) -> None:
+        run.writes += 1
+        if operation.repair:
+            self._on_repair(operation.ref.kind)
 
     def _resource(self, ref: Ref) -> Resource:
         return self._resources.of(ref.api_version, ref.kind)

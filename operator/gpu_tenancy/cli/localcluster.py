@@ -20,13 +20,13 @@ from gpu_tenancy.localcluster import ControlPlane, LocalClusterError, nodes
 from gpu_tenancy.localcluster.binaries import ensure
 from gpu_tenancy.localcluster.controlplane import default_data_dir
 from gpu_tenancy.localcluster.progress import counted
-from gpu_tenancy.localcluster.supervisor import Plan
+from gpu_tenancy.localcluster.state import Plan
 from gpu_tenancy.localcluster.versions import DEFAULT_KUBERNETES, KUBERNETES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gpu_tenancy.localcluster.supervisor import State
+    from gpu_tenancy.localcluster.state import State
 
 NOT_RUNNING = 3
 """The exit code of `status` where nothing runs, as of a stopped system service."""
@@ -109,7 +109,7 @@ def up(data_dir: DataDirOption, *, kubernetes: KubernetesOption = LATEST) -> Non
                 control_plane.start()
             took = time.monotonic() - began
             output.print(f"Kubernetes {control_plane.version} is ready at {control_plane.url} after {took:.1f} s.")
-        kubectl = Path(Plan.load(control_plane.data_dir).binaries["kubectl"])
+        kubectl = control_plane.program("kubectl")
         output.print(f"  export KUBECONFIG={shlex.quote(str(control_plane.kubeconfig_for('admin')))}", soft_wrap=True)
         if shutil.which("kubectl") != str(kubectl):
             output.print(f"  export PATH={shlex.quote(str(kubectl.parent))}:$PATH", soft_wrap=True)

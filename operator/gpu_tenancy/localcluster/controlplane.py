@@ -22,7 +22,7 @@ from gpu_tenancy.localcluster.components import components
 from gpu_tenancy.localcluster.errors import LocalClusterError
 from gpu_tenancy.localcluster.identities import ADMIN, Identities
 from gpu_tenancy.localcluster.processes import ProcessId
-from gpu_tenancy.localcluster.supervisor import LOGS, Plan, State
+from gpu_tenancy.localcluster.state import LOGS, Plan, State
 from gpu_tenancy.localcluster.versions import DEFAULT_KUBERNETES, KUBERNETES
 
 if TYPE_CHECKING:
@@ -104,6 +104,10 @@ class ControlPlane:
     def ca_file(self) -> Path:
         """The certificate that the API server's is signed by, as PEM."""
         return self._identities.ca_file
+
+    def program(self, name: str) -> Path:
+        """Say where a program is that goes with this control plane, such as kubectl."""
+        return Path(Plan.load(self.data_dir).binaries[name])
 
     def start(self) -> None:
         """Start it and return when pods can be created.
@@ -213,7 +217,7 @@ class ControlPlane:
     def _client(self, program: str, args: Sequence[str], text: str | None, config: Path | None) -> str:
         caches = self.data_dir / "clients"
         done = subprocess.run(
-            [Plan.load(self.data_dir).binaries[program], *args],
+            [self.program(program), *args],
             input=text,
             capture_output=True,
             text=True,

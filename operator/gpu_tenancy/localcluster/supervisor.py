@@ -1,35 +1,32 @@
 """The parent of the control plane's processes: starts them, restarts what dies, and takes them along when it ends.
 
-Run as `python -m gpu_tenancy.localcluster.supervisor <data directory>`, with the `Plan` in the data directory. It reports
-in `state.json`. It inherits the hold on the data directory and on the port, and has them while it runs. Its children cannot outlive it, even if it is killed with -9, and with an owner it does not outlive
-the owner either.
+Run as `python -m gpu_tenancy.localcluster.supervisor <data directory>`. It reads its `Plan` there and writes its `State`
+there. It inherits the holds on the directory and on the port, and has them as long as it runs. Its children cannot
+outlive it, even if it is killed with -9, and it does not outlive its owner, if it has one.
 """
 
 from __future__ import annotations
 
 import ctypes
 import http.client
-import json
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_tenancy.localcluster.components import Component
 from gpu_tenancy.localcluster.identities import Identities
 from gpu_tenancy.localcluster.processes import ProcessId
+from gpu_tenancy.localcluster.state import LOGS, Child, Plan, State
 
 if TYPE_CHECKING:
     import ssl
 
-PLAN_FILE = "plan.json"
-STATE_FILE = "state.json"
-LOGS = "logs"
+    from gpu_tenancy.localcluster.components import Component
 
 READY_POLL = 0.05
 START_TIMEOUT = 60.0
@@ -38,86 +35,6 @@ LONG_LIVED = 30.0
 LONGEST_BACKOFF = 10.0
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to run: the components in their order, the API server's port, where all programs are, and whose end is theirs too."""
-
-    components: tuple[Component, ...]
-    port: int
-    kubernetes: str
-    binaries: dict[str, str]
-    owner: ProcessId | None
-
-    @property
-    def url(self) -> str:
-        """Where the API server listens."""
-        return f"https://127.0.0.1:{self.port}"
-
-    def save(self, data_dir: Path) -> None:
-        """Write it where the supervisor reads it."""
-        write_json(data_dir / PLAN_FILE, asdict(self))
-
-    @classmethod
-    def load(cls, data_dir: Path) -> Plan:
-        """Read what `save` wrote."""
-        raw = json.loads((data_dir / PLAN_FILE).read_text())
-        return cls(
-            components=tuple(Component(item["name"], tuple(item["command"])) for item in raw["components"]),
-            port=raw["port"],
-            kubernetes=raw["kubernetes"],
-            binaries=raw["binaries"],
-            owner=raw["owner"] and ProcessId(**raw["owner"]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """One process of the control plane."""
-
-    process: ProcessId
-    restarts: int
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What runs. `phase` is starting, ready, failed or stopped; `error` says why it failed."""
-
-    supervisor: ProcessId
-    phase: str
-    port: int
-    kubernetes: str
-    components: dict[str, Child] = field(default_factory=dict)
-    error: str = ""
-
-    @property
-    def url(self) -> str:
-        """Where the API server listens."""
-        return f"https://127.0.0.1:{self.port}"
-
-    def save(self, data_dir: Path) -> None:
-        """Write it for everyone who asks."""
-        write_json(data_dir / STATE_FILE, asdict(self))
-
-    @classmethod
-    def load(cls, data_dir: Path) -> State | None:
-        """Read what a supervisor last wrote, or None if there never was one."""
-        try:
-            raw = json.loads((data_dir / STATE_FILE).read_text())
-        except FileNotFoundError:
-            return None
-        children = {
-            name: Child(ProcessId(**child["process"]), child["restarts"]) for name, child in raw["components"].items()
-        }
-        return cls(**{**raw, "supervisor": ProcessId(**raw["supervisor"]), "components": children})
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a file in one step, so that a reader never sees half of it."""
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(value, indent=1))
-    temporary.replace(path)
 
 
 class Supervisor:

@@ -11,8 +11,8 @@ import platformdirs
 
 KUBERNETES = {"1.34": "1.34.4", "1.35": "1.35.4", "1.36": "1.36.3"}
 DEFAULT_KUBERNETES = "1.36"
-# A vendor's build (v1.36.3-eks-1, v1.32.4-dispatcher) is not taken for the release that it is named after.
-RELEASE = re.compile(r"(?<![\w.+-])v?(\d+\.\d+(?:\.\d+)?)(?![\w.+-])")
+# Helm adds the commit (v4.3.1+g1a2b3c4). A vendor's build (v1.36.3-eks-1, v1.32.4-dispatcher) is not the release it is named after.
+RELEASE = re.compile(r"(?<![\w.+-])v?(\d+\.\d+(?:\.\d+)?)(?:\+g[0-9a-f]+)?(?![\w.+-])")
 
 
 @dataclass(frozen=True, slots=True)

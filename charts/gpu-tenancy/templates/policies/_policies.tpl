@@ -34,7 +34,8 @@ A name with a slash is an extended resource; an accelerator is one that the name
 - name: placementKey
   expression: "'placement.gpu-tenancy.node-restriction.kubernetes.io/' + variables.placement"
 - name: accelerators
-  expression: namespaceObject.metadata.?annotations['gpu-tenancy.dev/accelerators'].orValue('').split(',')
+  expression: >-
+    namespaceObject.metadata.?annotations['gpu-tenancy.dev/accelerators'].orValue('').split(',').filter(name, name != '')
 - name: containers
   expression: object.spec.containers + object.spec.?initContainers.orValue([])
 - name: gpu

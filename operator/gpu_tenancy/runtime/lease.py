@@ -193,7 +193,7 @@ class Elector:
             finally:
                 renewing.cancel()
                 watching.cancel()
-                self._step_down()
+                self._step_down("this process stops")
         await self._release(store)
 
     async def _renew_for_ever(self, store: LeaseStore) -> None:
@@ -212,7 +212,7 @@ class Elector:
         while True:
             now = self._clock.monotonic()
             if now >= self._valid_until:
-                self._step_down()
+                self._step_down("it could not be renewed in time")
             if now >= self._others_write_from and self._is_writing():
                 logger.critical("A write is under way though others may hold the lease: giving up")
                 self._give_up()
@@ -231,13 +231,18 @@ class Elector:
         """Take note of the Lease, and of when it was first seen like this."""
         if self._seen_at == -math.inf or _version(lease) != _version(self._lease):
             self._seen_at = self._clock.monotonic()
-            logger.debug("The lease is held by %s", _spec(lease).get("holderIdentity") or "nobody")
+            if lease is None:
+                logger.info(
+                    "There is no Lease. As somebody may still be writing, it is created in %g s", self._timings.duration
+                )
+        if _holder(lease) != _holder(self._lease):
+            logger.info("The lease is held by %s", _holder(lease) or "nobody")
         self._lease = lease
         if not self._is_ours():
-            self._step_down()
+            self._step_down("somebody else has written it")
 
     def _is_ours(self) -> bool:
-        return _spec(self._lease).get("holderIdentity") == self._identity
+        return _holder(self._lease) == self._identity
 
     def _is_free(self) -> bool:
         """Tell whether the lease is ours, or whoever held it last has been silent for as long as its Lease says."""
@@ -245,7 +250,7 @@ class Elector:
         silence = spec.get("leaseDurationSeconds")
         if silence is None:
             # Handed over, or created by an installation: nobody writes. If it is gone or odd, somebody may.
-            is_vacant = self._lease is not None and not spec.get("holderIdentity")
+            is_vacant = self._lease is not None and not _holder(self._lease)
             silence = 0.0 if is_vacant else self._timings.duration
         return self._is_ours() or self._clock.monotonic() >= self._seen_at + silence
 
@@ -280,12 +285,12 @@ class Elector:
             claim["leaseTransitions"] = _spec(self._lease).get("leaseTransitions", -1) + 1
         return claim
 
-    def _step_down(self) -> None:
+    def _step_down(self, why: str) -> None:
         """Begin no more writes."""
         self._valid_until = -math.inf
         if self._is_held:
             self._is_held = False
-            logger.warning("No longer hold the lease")
+            logger.info("No longer hold the lease: %s", why)
             self._on_change(False)
 
     async def _release(self, store: LeaseStore) -> None:
@@ -310,6 +315,10 @@ class Elector:
 
 def _spec(lease: Manifest | None) -> Manifest:
     return (lease or {}).get("spec") or {}
+
+
+def _holder(lease: Manifest | None) -> str:
+    return _spec(lease).get("holderIdentity") or ""
 
 
 def _version(lease: Manifest | None) -> str:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 
+from gpu_tenancy.reconcile.views import Platform
 from gpu_tenancy.runtime.settings import PREFIX, Settings, SettingsError
 
 
@@ -31,10 +32,10 @@ def test_every_setting_can_be_given_as_a_variable():
         "GPU_TENANCY_HTTP_PORT": "0",
         "GPU_TENANCY_LOG_FORMAT": "json",
         "GPU_TENANCY_LOG_LEVEL": "DEBUG",
-        "GPU_TENANCY_CLUSTER_CIDRS": "100.64.0.0/10, 2001:db8::/32",
+        "GPU_TENANCY_CLOSED_NETWORKS": "100.64.0.0/10, 2001:db8::/32",
         "GPU_TENANCY_DNS_NAMESPACE_LABELS": "kubernetes.io/metadata.name=dns",
         "GPU_TENANCY_DNS_POD_LABELS": "app=coredns, tier=core",
-        "GPU_TENANCY_DNS_NODE_LOCAL_ADDRESS": "169.254.20.10",
+        "GPU_TENANCY_DNS_ADDRESSES": "169.254.20.10",
         "GPU_TENANCY_GUARANTEED_PRIORITY": "3000",
         "GPU_TENANCY_RESERVED_PRIORITY": "2000",
         "GPU_TENANCY_SPOT_PRIORITY": "-5",
@@ -53,14 +54,32 @@ def test_every_setting_can_be_given_as_a_variable():
         "http_port": 0,
         "log_format": "json",
         "log_level": "DEBUG",
-        "cluster_cidrs": (IPv4Network("100.64.0.0/10"), IPv6Network("2001:db8::/32")),
+        "closed_networks": (IPv4Network("100.64.0.0/10"), IPv6Network("2001:db8::/32")),
         "dns_namespace_labels": {"kubernetes.io/metadata.name": "dns"},
         "dns_pod_labels": {"app": "coredns", "tier": "core"},
-        "dns_node_local_address": IPv4Address("169.254.20.10"),
+        "dns_addresses": (IPv4Network("169.254.20.10/32"),),
         "guaranteed_priority": 3000,
         "reserved_priority": 2000,
         "spot_priority": -5,
     }
+
+
+def test_the_platform_is_what_the_settings_say_and_by_default_its_own_defaults():
+    assert Settings.from_environment({}).platform == Platform()
+    settings = Settings(
+        namespace="elsewhere",
+        closed_networks="100.64.0.0/10",
+        dns_namespace_labels="ns=dns",
+        dns_pod_labels="a=b,c=d",
+        dns_addresses="169.254.20.10,fd00::10",
+    )
+    assert settings.platform == Platform(
+        operator_namespace="elsewhere",
+        closed_networks=("100.64.0.0/10",),
+        dns_namespace_labels=(("ns", "dns"),),
+        dns_pod_labels=(("a", "b"), ("c", "d")),
+        dns_addresses=("169.254.20.10/32", "fd00::10/128"),
+    )
 
 
 def test_an_option_wins_over_a_variable_and_one_that_was_not_given_does_not():
@@ -84,11 +103,11 @@ def test_an_empty_variable_counts_as_not_set():
         ("LEASE_DURATION", "nan", "finite number"),
         ("LOG_FORMAT", "xml", "'json' or 'text'"),
         ("NAMESPACE", "Not_A_Name", "match pattern"),
-        ("CLUSTER_CIDRS", "10.0.0.0/33", "not a valid IPv4 or IPv6 network"),
-        ("CLUSTER_CIDRS", "10.0.0.1/8", "not a valid IPv4 or IPv6 network"),
+        ("CLOSED_NETWORKS", "10.0.0.0/33", "not a valid IPv4 or IPv6 network"),
+        ("CLOSED_NETWORKS", "10.0.0.1/8", "not a valid IPv4 or IPv6 network"),
         ("DNS_POD_LABELS", "coredns", "key=value"),
         ("DNS_POD_LABELS", ",", "key=value"),
-        ("DNS_NODE_LOCAL_ADDRESS", "dns", "not a valid IPv4 or IPv6 address"),
+        ("DNS_ADDRESSES", "dns", "not a valid IPv4 or IPv6 network"),
         ("SPOT_PRIORITY", "1000000001", "less than or equal to 1000000000"),
     ],
 )

@@ -10,7 +10,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    IPvAnyAddress,
     IPvAnyNetwork,
     StringConstraints,
     ValidationError,
@@ -19,6 +18,7 @@ from pydantic import (
 
 from gpu_tenancy.api.common import LabelKey, LabelValue, NamespaceName
 from gpu_tenancy.domain.naming import TIER_PRIORITY, Tier
+from gpu_tenancy.reconcile.views import Platform
 from gpu_tenancy.runtime.lease import LeaseTimings
 
 if TYPE_CHECKING:
@@ -95,15 +95,15 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least severe messages that are logged."""
 
-    cluster_cidrs: Networks = ()
+    closed_networks: Networks = ()
     """Networks that internet egress does not reach, such as the cluster's pods, services and nodes, if they are not
     in the private, link-local and other special ranges, which it never reaches. Joined by commas."""
     dns_namespace_labels: Labels = {"kubernetes.io/metadata.name": "kube-system"}
     """Labels of the namespace that the cluster's DNS servers are in, as key=value joined by commas."""
     dns_pod_labels: Labels = {"k8s-app": "kube-dns"}
     """Labels of the DNS servers' pods, likewise."""
-    dns_node_local_address: IPvAnyAddress | None = None
-    """The address of the node-local DNS cache, if there is one: often 169.254.20.10."""
+    dns_addresses: Networks = ()
+    """Addresses of node-local DNS caches, if there are any: often 169.254.20.10. Joined by commas."""
 
     guaranteed_priority: Priority = TIER_PRIORITY[Tier.GUARANTEED]
     """Priority of pods on guaranteed GPUs."""
@@ -125,6 +125,17 @@ class Settings(BaseModel):
     def lease_timings(self) -> LeaseTimings:
         """The lease's durations."""
         return LeaseTimings(self.lease_duration, self.lease_renew_deadline, self.lease_retry_period)
+
+    @property
+    def platform(self) -> Platform:
+        """What the reconciliation of tenants reads of the settings."""
+        return Platform(
+            operator_namespace=self.namespace,
+            closed_networks=tuple(map(str, self.closed_networks)),
+            dns_namespace_labels=tuple(self.dns_namespace_labels.items()),
+            dns_pod_labels=tuple(self.dns_pod_labels.items()),
+            dns_addresses=tuple(map(str, self.dns_addresses)),
+        )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], **options: Any) -> Self:

@@ -61,6 +61,19 @@ def test_nothing_stays_of_what_is_gone(metrics: Metrics):
         assert series(metrics, f"gpu_tenancy_{name}") == {}
 
 
+def test_who_no_longer_leads_reports_no_objects(metrics: Metrics):
+    metrics.tenant("a", state="Ready", namespaces={"Ready": 1}, quotas={QuotaSeries("p", "spot", "limit"): 8})
+    metrics.pool("p", model="NVIDIA-B200", region="eu-de", gpus={"capacity": 8})
+    metrics.reservation("ns", "r", "Scheduled")
+    metrics.queue_depth(lambda: 7)
+    metrics.drift_repaired("Namespace")
+    metrics.term_ended()
+    for name in ("tenants", "namespaces", "quota_gpus", "pool_gpus", "reservations"):
+        assert series(metrics, f"gpu_tenancy_{name}") == {}
+    assert series(metrics, "gpu_tenancy_queue_depth") == {(): 0}
+    assert series(metrics, "gpu_tenancy_drift_repairs_total") == {("Namespace",): 1}
+
+
 def test_pools_are_told_with_model_region_and_state(metrics: Metrics):
     metrics.pool("b200", model="NVIDIA-B200", region="eu-de", gpus={"capacity": 64, "usable": 56, "unhealthy": 8})
     assert series(metrics, "gpu_tenancy_pool_gpus") == {

@@ -49,6 +49,10 @@ class SumGauge(Collector):
         """Forget a contributor that is gone."""
         self._contributions.pop(contributor, None)
 
+    def clear(self) -> None:
+        """Forget all contributors."""
+        self._contributions = {}
+
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Give the gauge without series, from which the registry learns its name."""
         return [GaugeMetricFamily(self._name, self._documentation, labels=self._labels)]
@@ -191,6 +195,12 @@ class Metrics:
     def reservation_gone(self, namespace: str, name: str) -> None:
         """Forget a reservation that was deleted."""
         self._reservations.drop(f"{namespace}/{name}")
+
+    def term_ended(self) -> None:
+        """Forget every object and the queue: who does not lead knows nothing of them, and two must not report them."""
+        for gauge in (self._tenants, self._namespaces, self._quotas, self._pools, self._reservations):
+            gauge.clear()
+        self._queue_depth.set_function(lambda: 0)
 
     def activated(self, lag: float) -> None:
         """Count a reservation whose quota was opened `lag` seconds after its start."""

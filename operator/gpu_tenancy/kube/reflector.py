@@ -29,6 +29,38 @@ _LONGEST_PAUSE = 30.0
 _SHORTEST_WATCH = 1.0
 
 
+async def fill(
+    client: Client,
+    resource: Resource,
+    store: Store[Any],
+    namespace: str = "",
+    *,
+    label_selector: str = "",
+    field_selector: str = "",
+) -> str:
+    """Make a store equal to what is listed now, unless it knows something later, and give the list's version.
+
+    Raises:
+        KubeError: if the list did not come whole; what came of it is kept.
+    """
+    latest_before = store.latest
+    uids: set[str] = set()
+    version = ""
+    pages = client.list(resource, namespace, label_selector=label_selector, field_selector=field_selector)
+    async with aclosing(pages):
+        async for page in pages:
+            if not version:
+                version = page.resource_version
+                if int(version) < latest_before:
+                    logger.warning("Versions of %s went back: the server's data was restored", resource.kind)
+                    store.restart_history()
+            for item in page.items:
+                uids.add(item["metadata"]["uid"])
+                store.observe(item)
+    store.retain(uids, version)
+    return version
+
+
 class Reflector:
     """Lists and watches one kind into a store; never ends by itself.
 
@@ -81,7 +113,9 @@ class Reflector:
         while True:
             try:
                 if not self._resource_version:
-                    self._resource_version = await self._list()
+                    self._resource_version = await fill(
+                        self._client, self._resource, self._store, self._namespace, **self._selection
+                    )
                     self.synced.set()
                 await self._watch()
             except KubeError as error:
@@ -96,23 +130,6 @@ class Reflector:
             else:
                 continue
             await self._recover(problem)
-
-    async def _list(self) -> str:
-        latest_before = self._store.latest
-        uids: set[str] = set()
-        version = ""
-        async with aclosing(self._client.list(self._resource, self._namespace, **self._selection)) as pages:
-            async for page in pages:
-                if not version:
-                    version = page.resource_version
-                    if int(version) < latest_before:
-                        logger.warning("Versions of %s went back: the server's data was restored", self._resource.kind)
-                        self._store.restart_history()
-                for item in page.items:
-                    uids.add(item["metadata"]["uid"])
-                    self._store.observe(item)
-        self._store.retain(uids, version)
-        return version
 
     async def _watch(self) -> None:
         began, events = time.monotonic(), 0

@@ -24,6 +24,9 @@ ACCELERATORS_ANNOTATION = "gpu-tenancy.dev/accelerators"
 
 # Every object that the operator writes in a tenant's namespace, and cluster-scoped ones.
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={OPERATOR}"
+# Who reports Events.
+EVENT_CONTROLLER = "gpu-tenancy.dev/operator"
 
 # Nodes. A kubelet may not set labels under node-restriction.kubernetes.io on itself.
 NODE_PREFIX = "gpu-tenancy.node-restriction.kubernetes.io/"
@@ -54,3 +57,12 @@ TIER_PRIORITY = {Tier.GUARANTEED: 1000, Tier.RESERVED: 1000, Tier.SPOT: -10}
 def priority_class(pool: str, tier: Tier) -> str:
     """Name the PriorityClass of a pool's tier; the quota that counts it has the same name."""
     return f"gpu-{pool}-{tier.value}"
+
+
+def quota_of(name: str) -> tuple[str, Tier] | None:
+    """Read pool and tier from the name of a class or of its quota; None if it is no such name."""
+    for tier in Tier:
+        if name.startswith("gpu-") and name.endswith(f"-{tier.value}"):
+            pool = name.removeprefix("gpu-").removesuffix(f"-{tier.value}")
+            return (pool, tier) if pool else None
+    return None

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpu_tenancy.domain.naming import RESERVATION_LABEL, RESUMED_ANNOTATION
+from gpu_tenancy.domain.quantity import parse
 from gpu_tenancy.reconcile.plan import Delete, Evict, Operation, Plan, Ref, Update, plan
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ class PodFacts:
         gpus: dict[str, int] = {}
         for container in spec["containers"]:
             for resource, amount in container.get("resources", {}).get("requests", {}).items():
-                if "/" in resource and amount.isdigit():
-                    gpus[resource] = gpus.get(resource, 0) + int(amount)
+                if "/" in resource:
+                    gpus[resource] = gpus.get(resource, 0) + int(parse(amount))
         deletion = metadata.get("deletionTimestamp")
         return cls(
             namespace=metadata["namespace"],

@@ -1,0 +1,155 @@
+"""Reservations: their status, which is the ledger of what was promised, and the events that tell of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from gpu_tenancy.api import API_VERSION, GPU_RESERVATION, GpuReservationSpec, GpuReservationStatus
+from gpu_tenancy.api.common import format_instant
+from gpu_tenancy.api.reservation import AcceptedWindow, Offer
+from gpu_tenancy.domain.conditions import find, holds, set_condition
+from gpu_tenancy.domain.promises import Booking, Ledger, Refusal, State, Window
+from gpu_tenancy.reconcile.plan import Emit, Operation, Plan, Ref, plan
+from gpu_tenancy.reconcile.status import write_status
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from gpu_tenancy.api.common import Condition
+    from gpu_tenancy.api.resource import Resource
+    from gpu_tenancy.domain.promises import Verdict
+
+
+def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], tenant: str) -> Booking:
+    """Read what a reservation asks for, and what its status says was promised or refused."""
+    status = reservation.status
+    ledger = None
+    if status.window is not None and status.acceptedTime is not None and status.gpus:
+        ledger = Ledger(Window(status.window.start, status.window.end), status.gpus, status.acceptedTime)
+    refusal = None
+    stalled = find(status.conditions, "Stalled")
+    if stalled is not None and stalled.status == "True":
+        offers = tuple(Window(offer.start, offer.end) for offer in status.offers)
+        refusal = Refusal(stalled.observedGeneration, stalled.reason, stalled.message, offers)
+    return Booking(
+        namespace=reservation.namespace,
+        name=reservation.name,
+        uid=reservation.uid,
+        tenant=tenant,
+        created=reservation.creation_timestamp,
+        generation=reservation.generation,
+        spec=reservation.spec,
+        ledger=ledger,
+        refusal=refusal,
+    )
+
+
+def plan_reservation(
+    reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict, *, is_open: bool, now: datetime
+) -> Plan:
+    """Decide the status of a reservation and what to tell of it.
+
+    Args:
+        reservation: as stored.
+        verdict: what its pool decided.
+        is_open: whether the API server lets pods use what is backed now.
+        now: the time.
+    """
+    ledger, refusal = verdict.ledger, verdict.refusal
+    offers = refusal.offers if refusal is not None else ()
+    status = GpuReservationStatus(
+        observedGeneration=reservation.generation,
+        window=None if ledger is None else AcceptedWindow(start=ledger.window.start, end=ledger.window.end),
+        gpus=0 if ledger is None else ledger.gpus,
+        acceptedTime=None if ledger is None else ledger.accepted,
+        offers=[Offer(start=offer.start, end=offer.end) for offer in offers],
+        conditions=_conditions(reservation, verdict, is_open=is_open, now=now),
+    )
+    writes = write_status(GPU_RESERVATION, reservation, status)
+    events = _events(reservation, reservation.status.conditions, status.conditions) if writes else []
+    return plan([*writes], events)
+
+
+def _conditions(
+    reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict, *, is_open: bool, now: datetime
+) -> list[Condition]:
+    said = {
+        "Ready": _ready(verdict),
+        "Active": _active(reservation, verdict, is_open=is_open),
+    }
+    if verdict.state is State.WAITING:
+        said["Reconciling"] = ("True", verdict.reason, verdict.message)
+    if verdict.refusal is not None and verdict.state is not State.WAITING:
+        said["Stalled"] = ("True", verdict.refusal.reason, verdict.refusal.message)
+    if verdict.notice and verdict.ledger is not None:
+        reason = "Draining" if verdict.draining else "NoticeGiven"
+        end = format_instant(verdict.ledger.window.end)
+        said["EndingSoon"] = ("True", reason, f"the window ends at {end}; save your work, or extend spec.window")
+    if verdict.degraded:
+        said["Degraded"] = ("True", "CapacityLost", verdict.degraded)
+    conditions = [condition for condition in reservation.status.conditions if condition.type in said]
+    for type_, (status, reason, message) in said.items():
+        conditions = set_condition(conditions, type_, status, reason, message, reservation.generation, now)
+    return conditions
+
+
+Said = tuple[Literal["True", "False"], str, str]
+
+
+def _ready(verdict: Verdict) -> Said:
+    """Say whether what was asked for is promised; GitOps tools wait for this, so it does not wait for the window."""
+    if verdict.refusal is not None or verdict.state is State.WAITING:
+        reason, message = verdict.reason, verdict.message
+        if verdict.refusal is not None:
+            reason, message = verdict.refusal.reason, verdict.refusal.message
+        return "False", reason, message
+    return "True", verdict.state.value, verdict.message
+
+
+def _active(
+    reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict, *, is_open: bool
+) -> Said:
+    ledger = verdict.ledger
+    if ledger is None:
+        return "False", "NotAccepted", "nothing is promised"
+    start, end = format_instant(ledger.window.start), format_instant(ledger.window.end)
+    match verdict.state:
+        case State.ACTIVE if verdict.draining:
+            return "True", "Draining", f"pods leave until {end}"
+        case State.ACTIVE if is_open or holds(reservation.status.conditions, "Active"):
+            return "True", "Open", f"{verdict.backed} GPUs until {end}"
+        case State.ACTIVE:
+            return "False", "Opening", "the window has begun; the quota follows as soon as the GPUs are handed over"
+        case State.COMPLETED:
+            return "False", "Ended", f"the window ended at {end}"
+        case _:
+            return "False", "NotStarted", f"starts at {start}"
+
+
+def _events(
+    reservation: Resource[GpuReservationSpec, GpuReservationStatus], before: list[Condition], after: list[Condition]
+) -> list[Operation]:
+    """Tell of each turn once: of conditions that became true, or whose reason changed."""
+    ref = Ref(API_VERSION, GPU_RESERVATION.kind, reservation.namespace, reservation.name)
+    events: list[Operation] = []
+    for condition in after:
+        old = find(before, condition.type)
+        if old is not None and (old.status, old.reason) == (condition.status, condition.reason):
+            continue
+        if told := _TOLD.get((condition.type, condition.reason)) or _TOLD.get((condition.type, condition.status)):
+            severity, reason = told
+            events.append(Emit(ref, reservation.uid, severity, reason, condition.message))
+    return events
+
+
+# By condition and reason or, for what has many reasons, status.
+_TOLD: dict[tuple[str, str], tuple[Literal["Normal", "Warning"], str]] = {
+    ("Ready", "Scheduled"): ("Normal", "ReservationAccepted"),
+    ("Ready", "Completed"): ("Normal", "ReservationCompleted"),
+    ("Active", "Open"): ("Normal", "ReservationActivated"),
+    ("EndingSoon", "NoticeGiven"): ("Normal", "ReservationEndingSoon"),
+    ("EndingSoon", "Draining"): ("Warning", "ReservationDraining"),
+    ("Stalled", "True"): ("Warning", "ReservationRefused"),
+    ("Reconciling", "True"): ("Normal", "ReservationWaiting"),
+    ("Degraded", "True"): ("Warning", "ReservationDegraded"),
+}

@@ -1,0 +1,39 @@
+"""Nodes get the labels and the taint of where they belong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.reconcile.nodes import NodeView, plan_node
+
+if TYPE_CHECKING:
+    from gpu_tenancy.runtime.executor import Executor
+    from gpu_tenancy.runtime.fleet import Fleet
+    from gpu_tenancy.runtime.world import World
+
+
+class NodeController:
+    """Reconciles one node."""
+
+    def __init__(self, world: World, fleet: Fleet, executor: Executor) -> None:
+        self._world = world
+        self._fleet = fleet
+        self._executor = executor
+
+    async def reconcile(self, name: str) -> None:
+        """Label and taint the node; it writes nothing to one that is as it should be."""
+        entry = self._world.nodes.get(name)
+        if entry is None:
+            return
+        home = self._fleet.home(name)
+        view = NodeView(
+            name=name,
+            resource_version=entry.resource_version,
+            labels=entry.value.facts.labels,
+            raw_taints=entry.value.taints,
+            region=home.region,
+            pool=home.pool,
+            catalogue=self._world.catalogue(),
+            placements=self._world.placements(),
+        )
+        await self._executor.execute(plan_node(view))

@@ -1,0 +1,238 @@
+"""Pools: facts are gathered, the decision is made and told, statuses are written. Quotas the tenants' plans write."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.domain.capacity import PoolCapacity
+from gpu_tenancy.domain.grants import shares
+from gpu_tenancy.domain.naming import Tier
+from gpu_tenancy.domain.promises import Booking, Grant, PoolFacts, QuotaKey, StandingQuota, State, decide
+from gpu_tenancy.reconcile.plan import Plan
+from gpu_tenancy.reconcile.pools import PoolView, plan_pool
+from gpu_tenancy.reconcile.reservations import booking, plan_reservation
+from gpu_tenancy.runtime.keys import Key, Topic
+from gpu_tenancy.runtime.world import Broken, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from gpu_tenancy.api.tenant import GpuGrant
+    from gpu_tenancy.domain.promises import Decision, Verdict
+    from gpu_tenancy.observability.metrics import Metrics
+    from gpu_tenancy.runtime.clock import Clock
+    from gpu_tenancy.runtime.engine import Engine
+    from gpu_tenancy.runtime.executor import Executor
+    from gpu_tenancy.runtime.fleet import Fleet
+    from gpu_tenancy.runtime.raises import Raises
+    from gpu_tenancy.runtime.world import Pool, Reservation, Tenant, World
+
+
+class Decisions:
+    """The newest decision of each pool, and which spec of each tenant it knew."""
+
+    def __init__(self) -> None:
+        self._decisions: dict[str, Decision] = {}
+        self._generations: dict[str, dict[str, int]] = {}
+
+    def of(self, pool: str) -> Decision | None:
+        """Give the newest decision about a pool."""
+        return self._decisions.get(pool)
+
+    def all(self) -> Iterable[tuple[str, Decision]]:
+        """Give all pools with their newest decisions."""
+        return self._decisions.items()
+
+    def knows(self, pool: str, tenant: str, generation: int) -> bool:
+        """Say whether the pool has decided on this spec of the tenant."""
+        return self._generations.get(pool, {}).get(tenant) == generation
+
+    def verdict(self, reservation: Reservation) -> Verdict | None:
+        """Give what is decided about a reservation."""
+        decision = self._decisions.get(reservation.spec.pool)
+        return None if decision is None else decision.verdicts.get(reservation.uid)
+
+    def replace(self, pool: str, decision: Decision, generations: dict[str, int]) -> set[str]:
+        """Keep a decision; name the tenants whose spec it newly knows."""
+        before = self._generations.get(pool, {})
+        self._decisions[pool], self._generations[pool] = decision, generations
+        return {tenant for tenant, generation in generations.items() if before.get(tenant) != generation}
+
+    def drop(self, pool: str) -> None:
+        """Forget a pool that is gone."""
+        self._decisions.pop(pool, None)
+        self._generations.pop(pool, None)
+
+
+class PoolController:
+    """Reconciles one pool with everything that is promised of it."""
+
+    def __init__(
+        self,
+        world: World,
+        fleet: Fleet,
+        decisions: Decisions,
+        raises: Raises,
+        engine: Engine,
+        executor: Executor,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._world = world
+        self._fleet = fleet
+        self._decisions = decisions
+        self._raises = raises
+        self._engine = engine
+        self._executor = executor
+        self._clock = clock
+        self._metrics = metrics
+
+    async def reconcile(self, name: str) -> None:
+        """Decide anew, tell whom it concerns, and write the statuses."""
+        entry = self._world.pools.get(name)
+        if entry is None:
+            self._decisions.drop(name)
+            self._engine.alarms.set(Key(Topic.POOL, name), None)
+            self._metrics.pool_gone(name)
+            return
+        if isinstance(entry.value, Broken):
+            return  # what was decided before stands; nothing can be decided about what cannot be read
+        pool, now = entry.value, self._clock.now()
+        capacity = PoolCapacity.of(self._fleet.of_pool(name), pool.spec)
+        tenants = {tenant.name: tenant for tenant in self._tenants(name)}
+        reservations = [
+            entry.value for entry in self._world.reservations.by("pool", name) if not isinstance(entry.value, Broken)
+        ]
+        facts = PoolFacts(
+            spec=pool.spec,
+            capacity=capacity,
+            grants=tuple(self._grant(name, tenant) for tenant in tenants.values()),
+            bookings=tuple(self._booking(reservation) for reservation in reservations),
+            standing=tuple(self._standing(name)),
+            frozen=self._frozen(),
+        )
+        decision = decide(facts, now)
+        self._publish(name, decision, {tenant.name: tenant.generation for tenant in tenants.values()})
+        self._measure(pool, capacity, decision)
+        plans = [self._plan_pool(pool, capacity, decision, now)]
+        plans += [self._plan_reservation(reservation, decision, now) for reservation in reservations]
+        await self._executor.execute(together(plans))
+
+    def _tenants(self, pool: str) -> Iterator[Tenant]:
+        """List the tenants that are granted something of the pool and whose spec is accepted."""
+        for tenant in readable(self._world.tenants):
+            if tenant.name not in self._world.refusals() and any(grant.pool == pool for grant in tenant.spec.gpus):
+                yield tenant
+
+    def _grant(self, pool: str, tenant: Tenant) -> Grant:
+        grant = next(grant for grant in tenant.spec.gpus if grant.pool == pool)
+        before = next((grant.granted for grant in tenant.status.gpus if grant.pool == pool), None)
+        return Grant(
+            tenant=tenant.name,
+            created=tenant.creation_timestamp,
+            guaranteed=grant.guaranteed,
+            reservable=grant.reservable,
+            hours=grant.gpuHours,
+            shares=tuple(self._shares(grant, tenant)),
+            granted=before,
+        )
+
+    def _shares(self, grant: GpuGrant, tenant: Tenant) -> Iterable[tuple[str, int]]:
+        """Leave out namespaces that are another tenant's: nothing of this grant may reach them."""
+        for namespace, share in shares(grant, tenant.spec.namespaces).items():
+            if self._world.holder(namespace) == tenant.name:
+                yield namespace, share.guaranteed
+
+    def _booking(self, reservation: Reservation) -> Booking:
+        return booking(reservation, self._world.owner(reservation.namespace))
+
+    def _standing(self, pool: str) -> Iterator[StandingQuota]:
+        """List the quotas that hold GPUs of the pool, as they are or are about to be."""
+        rising = dict(self._raises.of_pool(pool))
+        for entry in self._world.quotas.by("pool", pool):
+            quota = entry.value
+            if quota.tier in {Tier.GUARANTEED, Tier.RESERVED}:
+                key = QuotaKey(entry.key.namespace, quota.tier)
+                hard = max(quota.hard, quota.enforced, rising.pop(key, 0))
+                yield StandingQuota(key, hard, quota.used)
+        for (namespace, tier), hard in rising.items():
+            yield StandingQuota(QuotaKey(namespace, tier), hard, 0)
+
+    def _frozen(self) -> frozenset[str]:
+        """List the namespaces of tenants whose spec is refused or cannot be read."""
+        broken = [tenant.name for tenant in self._world.tenants.values() if isinstance(tenant, Broken)]
+        return frozenset(
+            entry.key.name
+            for tenant in (*self._world.refusals(), *broken)
+            for entry in self._world.namespaces.by("tenant", tenant)
+        )
+
+    def _publish(self, pool: str, decision: Decision, generations: dict[str, int]) -> None:
+        """Replace the decision and queue whoever reads another one now."""
+        before = self._decisions.of(pool)
+        tenants = self._decisions.replace(pool, decision, generations)
+        verdicts = {} if before is None else before.verdicts
+        if before is not None:
+            tenants |= {name for name, promise in decision.promises.items() if before.promises.get(name) != promise}
+        allotted = {} if before is None else before.allotments
+        for key in decision.allotments.keys() | allotted.keys():
+            if decision.allotments.get(key) != allotted.get(key):
+                tenants.add(self._world.owner(key.namespace))
+        for tenant in tenants - {""}:
+            self._engine.queue.add(Key(Topic.TENANT, tenant))
+        for entry in self._world.reservations.by("pool", pool):
+            verdict, old = decision.verdicts.get(entry.uid), verdicts.get(entry.uid)
+            if verdict is not None and (old is None or _phase(verdict) != _phase(old)):
+                self._engine.queue.add(Key(Topic.WORKLOADS, entry.key.namespace))
+        self._engine.alarms.set(Key(Topic.POOL, pool), decision.wake)
+
+    def _plan_pool(self, pool: Pool, capacity: PoolCapacity, decision: Decision, now: datetime) -> Plan:
+        view = PoolView(
+            pool=pool,
+            known_region=pool.spec.region in self._world.catalogue(),
+            capacity=capacity,
+            problems=self._fleet.problems(pool.name),
+            decision=decision,
+            classes={entry.key.name: entry.value for entry in self._world.priority_classes.snapshot().values()},
+        )
+        return plan_pool(view, now)
+
+    def _plan_reservation(self, reservation: Reservation, decision: Decision, now: datetime) -> Plan:
+        verdict = decision.verdicts[reservation.uid]
+        key = QuotaKey(reservation.namespace, Tier.RESERVED)
+        quota = self._world.quotas.get(f"gpu-{reservation.spec.pool}-{Tier.RESERVED.value}", reservation.namespace)
+        enforced = 0 if quota is None else quota.value.enforced
+        is_open = enforced >= decision.targets.get(key, 0) and verdict.backed > 0
+        plan = plan_reservation(reservation, verdict, is_open=is_open, now=now)
+        self._metrics.reservation(reservation.namespace, reservation.name, verdict.state.value)
+        return plan
+
+    def _measure(self, pool: Pool, capacity: PoolCapacity, decision: Decision) -> None:
+        figures = decision.figures
+        self._metrics.pool(
+            pool.name,
+            model=pool.spec.model,
+            region=pool.spec.region,
+            gpus={
+                "capacity": capacity.capacity,
+                "usable": capacity.usable,
+                "unhealthy": capacity.unhealthy,
+                "guaranteed": figures.guaranteed,
+                "reserved": figures.reserved,
+                "free": figures.free,
+                "headroom": pool.spec.headroom,
+            },
+        )
+
+
+def together(plans: Iterable[Plan]) -> Plan:
+    """Join plans that do not build on each other: first all their first stages, then all their second ones."""
+    stages = zip_longest(*(plan.stages for plan in plans), fillvalue=())
+    return Plan(tuple(tuple(operation for stage in stage_of_all for operation in stage) for stage_of_all in stages))
+
+
+def _phase(verdict: Verdict) -> tuple[State, bool, object]:
+    """Say what the workloads of a reservation go by."""
+    return verdict.state, verdict.draining, verdict.ledger

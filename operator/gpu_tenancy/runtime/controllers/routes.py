@@ -1,0 +1,173 @@
+"""Routes: which keys a change concerns. Too many cost a look that finds nothing to do; one too few is a bug."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.domain.naming import TENANT_LABEL, quota_of
+from gpu_tenancy.runtime.controllers.nodes import NodeController
+from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
+from gpu_tenancy.runtime.controllers.regions import RegionController
+from gpu_tenancy.runtime.controllers.tenants import TenantController
+from gpu_tenancy.runtime.controllers.workloads import WorkloadController
+from gpu_tenancy.runtime.fleet import Fleet
+from gpu_tenancy.runtime.keys import Key, Topic
+from gpu_tenancy.runtime.raises import Raises
+from gpu_tenancy.runtime.world import Broken, spec_changed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from gpu_tenancy.domain.capacity import Belonging
+    from gpu_tenancy.kube.client import Client
+    from gpu_tenancy.kube.store import Entry
+    from gpu_tenancy.kube.store import Key as ObjectKey
+    from gpu_tenancy.observability.metrics import Metrics
+    from gpu_tenancy.reconcile.views import Platform
+    from gpu_tenancy.runtime.clock import Clock
+    from gpu_tenancy.runtime.engine import Controller, Engine
+    from gpu_tenancy.runtime.executor import Executor
+    from gpu_tenancy.runtime.world import World
+
+# A burst of changes (a rack comes up, a hundred pods start) is worth one decision, not a hundred.
+SETTLE = 0.1
+
+
+class Controllers:
+    """All controllers of a term. It routes changes as soon as it is made; `begin` asks for everything once."""
+
+    def __init__(
+        self,
+        world: World,
+        engine: Engine,
+        executor: Executor,
+        client: Client,
+        clock: Clock,
+        metrics: Metrics,
+        platform: Platform,
+    ) -> None:
+        self._world = world
+        self._queue = engine.queue
+        self._metrics = metrics
+        self._fleet = fleet = Fleet(world, self._node_changed, self._catalogue_changed)
+        decisions, raises = Decisions(), Raises(client.timeout)
+        self._workloads = WorkloadController(world, decisions, engine, executor, client, clock)
+        self._by_topic: Mapping[Topic, Controller] = {
+            Topic.REGION: RegionController(world, fleet, executor, clock),
+            Topic.POOL: PoolController(world, fleet, decisions, raises, engine, executor, clock, metrics),
+            Topic.WORKLOADS: self._workloads,
+            Topic.TENANT: TenantController(
+                world, fleet, decisions, raises, engine, executor, clock, metrics, platform
+            ),
+            Topic.NODE: NodeController(world, fleet, executor),
+        }
+        self._placements = world.placements()
+        world.regions.subscribe(self._region_changed)
+        world.pools.subscribe(self._pool_changed)
+        world.tenants.subscribe(self._tenant_changed)
+        world.reservations.subscribe(self._reservation_changed)
+        world.namespaces.subscribe(self._namespace_changed)
+        world.quotas.subscribe(self._quota_changed)
+        for store in (world.limit_ranges, world.network_policies, world.role_bindings):
+            store.subscribe(self._child_changed)
+        world.priority_classes.subscribe(self._class_changed)
+        world.jobs.subscribe(self._job_changed)
+
+    def begin(self) -> Mapping[Topic, Controller]:
+        """Queue everything there is; what is in line already costs no write."""
+        self._catalogue_changed()
+        self._add(Topic.REGION, (entry.key.name for entry in self._world.regions.snapshot().values()))
+        owners = {self._world.owner(entry.key.name) for entry in self._world.namespaces.snapshot().values()}
+        self._add(Topic.TENANT, owners - {""})
+        stores = (self._world.reservations, self._world.jobs)
+        for namespace in {entry.key.namespace for store in stores for entry in store.snapshot().values()}:
+            self._workloads.vacate(namespace)
+        return self._by_topic
+
+    def _add(self, topic: Topic, names: Iterable[str]) -> None:
+        for name in names:
+            if name:
+                self._queue.add(Key(topic, name))
+
+    def _add_soon(self, topic: Topic, names: Iterable[str | None]) -> None:
+        for name in names:
+            if name:
+                self._queue.add_after(Key(topic, name), SETTLE)
+
+    def _catalogue_changed(self) -> None:
+        """Everything may belong elsewhere: every node, pool and tenant is looked at."""
+        for topic, store in (
+            (Topic.POOL, self._world.pools),
+            (Topic.TENANT, self._world.tenants),
+            (Topic.NODE, self._world.nodes),
+        ):
+            self._add(topic, (entry.key.name for entry in store.snapshot().values()))
+        self._add_soon(Topic.REGION, (entry.key.name for entry in self._world.regions.snapshot().values()))
+
+    def _node_changed(self, name: str, before: Belonging, after: Belonging) -> None:
+        self._add(Topic.NODE, [name])
+        self._add_soon(Topic.POOL, {before.pool, after.pool})
+        if before.region != after.region:
+            self._add_soon(Topic.REGION, {before.region, after.region})
+
+    def _region_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
+        self._add(Topic.REGION, [key.name])
+
+    def _pool_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
+        self._add(Topic.POOL, [key.name])
+
+    def _tenant_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
+        self._add(Topic.TENANT, [key.name])
+        if not spec_changed(old, new):
+            return
+        for entry in (old, new):
+            if entry is None or isinstance(entry.value, Broken):
+                continue
+            spec = entry.value.spec
+            self._add(Topic.POOL, (grant.pool for grant in spec.gpus))
+            for namespace in spec.namespaces:
+                self._add(Topic.TENANT, self._world.claims().get(namespace.name, ()))
+        if self._world.placements() != self._placements:
+            self._placements = self._world.placements()
+            self._add(Topic.NODE, (entry.key.name for entry in self._world.nodes.snapshot().values()))
+
+    def _reservation_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
+        for entry in (old, new):
+            if entry is not None and not isinstance(entry.value, Broken):
+                self._add(Topic.POOL, [entry.value.spec.pool])
+        if new is None:
+            self._metrics.reservation_gone(key.namespace, key.name)
+            self._workloads.vacate(key.namespace)
+
+    def _namespace_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
+        owners = {entry.value.labels.get(TENANT_LABEL, "") for entry in (old, new) if entry is not None}
+        self._add(Topic.TENANT, owners)
+        self._add(Topic.TENANT, self._world.claims().get(key.name, ()))
+        if len(owners) > 1 or old is None or new is None:
+            # It changed hands: so do its reservations and its part of grants.
+            self._add_soon(Topic.POOL, self._pools_of(key.name))
+
+    def _pools_of(self, namespace: str) -> set[str]:
+        """Name the pools that the namespace's reservations, quotas or tenants have to do with."""
+        reservations = self._world.reservations.by("namespace", namespace)
+        pools = {entry.value.spec.pool for entry in reservations if not isinstance(entry.value, Broken)}
+        pools |= {entry.value.pool for entry in self._world.quotas.by("namespace", namespace) if entry.value.pool}
+        for tenant in self._world.claims().get(namespace, ()):
+            pools |= {grant.pool for grant in self._world.tenant_specs()[tenant].gpus}
+        return pools
+
+    def _quota_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
+        self._child_changed(key, old, new)
+        if named := quota_of(key.name):
+            self._add_soon(Topic.POOL, [named[0]])
+
+    def _child_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
+        self._add(Topic.TENANT, [self._world.owner(key.namespace)])
+
+    def _class_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
+        if named := quota_of(key.name):
+            self._add(Topic.POOL, [named[0]])
+
+    def _job_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
+        self._add(Topic.WORKLOADS, [key.namespace])

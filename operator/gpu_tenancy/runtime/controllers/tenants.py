@@ -1,0 +1,159 @@
+"""Tenants: a view is gathered, the plan made, and its raises of quotas counted while it is carried out."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.api.tenant import GrantStatus
+from gpu_tenancy.domain.conditions import find
+from gpu_tenancy.domain.naming import Tier
+from gpu_tenancy.domain.promises import QuotaKey
+from gpu_tenancy.observability.metrics import QuotaSeries
+from gpu_tenancy.reconcile.tenants import plan_tenant
+from gpu_tenancy.reconcile.views import TenantView
+from gpu_tenancy.runtime.keys import Key, Topic
+from gpu_tenancy.runtime.world import Broken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gpu_tenancy.observability.metrics import Metrics
+    from gpu_tenancy.reconcile.observed import Observed
+    from gpu_tenancy.reconcile.plan import Plan
+    from gpu_tenancy.reconcile.views import Platform
+    from gpu_tenancy.runtime.clock import Clock
+    from gpu_tenancy.runtime.controllers.pools import Decisions
+    from gpu_tenancy.runtime.engine import Engine
+    from gpu_tenancy.runtime.executor import Executor
+    from gpu_tenancy.runtime.fleet import Fleet
+    from gpu_tenancy.runtime.raises import Raises
+    from gpu_tenancy.runtime.world import Tenant, World
+
+
+class TenantController:
+    """Reconciles one tenant, or what stands of one that is gone."""
+
+    def __init__(
+        self,
+        world: World,
+        fleet: Fleet,
+        decisions: Decisions,
+        raises: Raises,
+        engine: Engine,
+        executor: Executor,
+        clock: Clock,
+        metrics: Metrics,
+        platform: Platform,
+    ) -> None:
+        self._world = world
+        self._fleet = fleet
+        self._decisions = decisions
+        self._raises = raises
+        self._engine = engine
+        self._executor = executor
+        self._clock = clock
+        self._metrics = metrics
+        self._platform = platform
+
+    async def reconcile(self, name: str) -> None:
+        """Bring the tenant's namespaces and all that is in them in line with its spec and its pools' decisions."""
+        entry = self._world.tenants.get(name)
+        tenant = None if entry is None else entry.value
+        if self._waits_for_pools(tenant):
+            return
+        view = self._view(name, tenant)
+        plan = plan_tenant(view, self._clock.now())
+        with self._raises.of(plan):
+            await self._executor.execute(plan)
+        self._measure(name, view, plan)
+
+    def _waits_for_pools(self, tenant: Tenant | Broken | None) -> bool:
+        """Leave the tenant to the pools that do not know its spec yet: once they have decided they queue it again."""
+        if tenant is None or isinstance(tenant, Broken) or tenant.name in self._world.refusals():
+            return False
+        waiting = False
+        for grant in tenant.spec.gpus:
+            if not self._decisions.knows(grant.pool, tenant.name, tenant.generation):
+                self._engine.queue.add(Key(Topic.POOL, grant.pool))
+                waiting = True
+        return waiting
+
+    def _view(self, name: str, tenant: Tenant | Broken | None) -> TenantView:
+        world = self._world
+        readable = None if tenant is None or isinstance(tenant, Broken) else tenant
+        listed = [namespace.name for namespace in readable.spec.namespaces] if readable else []
+        namespaces = {entry.key.name: entry.value for entry in world.namespaces.by("tenant", name)}
+        for namespace in listed:
+            if (entry := world.namespaces.get(namespace)) is not None:
+                namespaces[namespace] = entry.value
+        known = namespaces.keys() | set(listed)
+        return TenantView(
+            name=name,
+            uid="" if tenant is None else tenant.uid,
+            generation=0 if tenant is None else tenant.generation,
+            spec=None if readable is None else readable.spec,
+            status=None if readable is None else readable.status,
+            regions=world.catalogue(),
+            pools=world.pool_specs(),
+            accelerators=self._fleet.accelerators(),
+            allotments=self._allotments(known),
+            grants={} if readable is None else self._grants(readable, listed),
+            namespaces=namespaces,
+            claims={namespace: world.holder(namespace) for namespace in listed},
+            children={ref: child for namespace in namespaces for ref, child in world.children(namespace).items()},
+            platform=self._platform,
+            invalid=tenant.problem if isinstance(tenant, Broken) else "",
+        )
+
+    def _allotments(self, namespaces: Iterable[str]) -> Mapping[tuple[str, str, Tier], int]:
+        """Pick what the pools allot to these namespaces."""
+        allotments = {}
+        for namespace in namespaces:
+            for tier in (Tier.GUARANTEED, Tier.RESERVED):
+                key = QuotaKey(namespace, tier)
+                for pool, decision in self._decisions.all():
+                    if key in decision.allotments:
+                        allotments[namespace, pool, tier] = decision.allotments[key]
+        return allotments
+
+    def _grants(self, tenant: Tenant, namespaces: Iterable[str]) -> Mapping[str, GrantStatus]:
+        """Say what the pools decided for the tenant."""
+        grants = {}
+        for grant in tenant.spec.gpus:
+            decision = self._decisions.of(grant.pool)
+            if decision is None or tenant.name not in decision.promises:
+                continue
+            reserved = sum(decision.targets.get(QuotaKey(namespace, Tier.RESERVED), 0) for namespace in namespaces)
+            grants[grant.pool] = GrantStatus(
+                pool=grant.pool,
+                guaranteed=grant.guaranteed,
+                granted=decision.promises[tenant.name].granted,
+                spot=grant.spot,
+                reserved=reserved,
+            )
+        return grants
+
+    def _measure(self, name: str, view: TenantView, plan: Plan) -> None:
+        for operation in plan.operations:
+            if getattr(operation, "repair", False):
+                self._metrics.drift_repaired(operation.ref.kind)
+        entry = self._world.tenants.get(name)
+        if entry is None or isinstance(entry.value, Broken):
+            self._metrics.tenant_gone(name)
+            return
+        status = entry.value.status
+        ready = find(status.conditions, "Ready")
+        quotas: defaultdict[QuotaSeries, float] = defaultdict(float)
+        for namespace in view.namespaces:
+            for quota in self._world.quotas.by("namespace", namespace):
+                if quota.value.pool is not None and quota.value.tier is not None:
+                    pool, tier = quota.value.pool, quota.value.tier.value
+                    quotas[QuotaSeries(pool, tier, "limit")] += quota.value.hard
+                    quotas[QuotaSeries(pool, tier, "used")] += quota.value.used
+        self._metrics.tenant(
+            name,
+            state="Unknown" if ready is None else ready.reason,
+            namespaces=Counter(namespace.reason for namespace in status.namespaces),
+            quotas=quotas,
+        )

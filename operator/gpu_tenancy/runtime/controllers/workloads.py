@@ -1,0 +1,130 @@
+"""Workloads of a namespace: Jobs that wait for a window, and pods that have to leave at its end.
+
+Pods are not watched. They are listed when somebody may have to go, until nobody has to.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
+
+from gpu_tenancy.domain.naming import RESERVATION_LABEL, Tier, priority_class
+from gpu_tenancy.domain.promises import State
+from gpu_tenancy.kube.resource import POD
+from gpu_tenancy.reconcile.drain import DrainView, Limit, Phase, PodFacts, plan_drain, plan_jobs
+from gpu_tenancy.runtime.keys import Key, Topic
+from gpu_tenancy.runtime.world import Broken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gpu_tenancy.domain.promises import Verdict
+    from gpu_tenancy.kube.client import Client
+    from gpu_tenancy.runtime.clock import Clock
+    from gpu_tenancy.runtime.controllers.pools import Decisions
+    from gpu_tenancy.runtime.engine import Engine
+    from gpu_tenancy.runtime.executor import Executor
+    from gpu_tenancy.runtime.world import Reservation, World
+
+# How long before the end asking ends and deleting begins: enough for a kubelet to stop a container.
+LAST_CALL = timedelta(seconds=5)
+
+
+class WorkloadController:
+    """Reconciles the Jobs and pods of one namespace with its reservations."""
+
+    def __init__(
+        self, world: World, decisions: Decisions, engine: Engine, executor: Executor, client: Client, clock: Clock
+    ) -> None:
+        self._world = world
+        self._decisions = decisions
+        self._engine = engine
+        self._executor = executor
+        self._client = client
+        self._clock = clock
+        self._vacated: set[str] = set()
+
+    def vacate(self, namespace: str) -> None:
+        """Look for pods of a reservation that is gone."""
+        self._vacated.add(namespace)
+        self._engine.queue.add(Key(Topic.WORKLOADS, namespace))
+
+    async def reconcile(self, name: str) -> None:
+        """Resume, suspend, evict; comes back while somebody has to go."""
+        if not self._world.owner(name):
+            return
+        reservations = [
+            entry.value
+            for entry in self._world.reservations.by("namespace", name)
+            if not isinstance(entry.value, Broken)
+        ]
+        phases = {reservation.name: self._phase(reservation) for reservation in reservations}
+        jobs = [entry.value for entry in self._world.jobs.by("namespace", name)]
+        await self._executor.execute(plan_jobs(DrainView(phases, jobs)))
+        limits = list(self._limits(name, reservations))
+        if not (name in self._vacated or self._is_full(name, limits) or _anyone_leaves(phases)):
+            return
+        pods = [
+            PodFacts.of(raw)
+            async for page in self._client.list(POD, name, label_selector=RESERVATION_LABEL)
+            for raw in page.items
+        ]
+        plan = plan_drain(DrainView(phases, jobs, pods, limits), self._clock.now())
+        self._vacated.discard(name)
+        if plan.wake is not None:
+            self._vacated.add(name)
+        self._engine.alarms.set(Key(Topic.WORKLOADS, name), plan.wake)
+        await self._executor.execute(plan)
+
+    def _phase(self, reservation: Reservation) -> Phase:
+        verdict = self._decisions.verdict(reservation)
+        ledger = None if verdict is None else verdict.ledger
+        if verdict is None or ledger is None:
+            created = reservation.creation_timestamp
+            return Phase("before", reservation.uid, created, created)
+        pool = self._world.pool_specs()[reservation.spec.pool]
+        grace = min(pool.reservations.gracePeriod, (ledger.window.end - ledger.window.start) / 4)
+        return Phase(
+            state=_state(verdict),
+            token=f"{reservation.uid}/{int(ledger.window.start.timestamp())}",
+            last_call=ledger.window.end - min(LAST_CALL, grace / 2),
+            end=ledger.window.end,
+        )
+
+    def _limits(self, namespace: str, reservations: list[Reservation]) -> Iterator[Limit]:
+        """Say what is promised to the namespace now, by pool; a loss of capacity evicts nobody."""
+        for entry in self._world.quotas.by("namespace", namespace):
+            quota = entry.value
+            pool = None if quota.pool is None else self._world.pool_specs().get(quota.pool)
+            if quota.pool is None or pool is None or quota.tier is not Tier.RESERVED:
+                continue
+            promised = sum(
+                verdict.ledger.gpus
+                for reservation in reservations
+                if reservation.spec.pool == quota.pool
+                and (verdict := self._decisions.verdict(reservation)) is not None
+                and verdict.ledger is not None
+                and _state(verdict) == "active"
+            )
+            yield Limit(priority_class(quota.pool, Tier.RESERVED), pool.resourceName, promised)
+
+    def _is_full(self, namespace: str, limits: list[Limit]) -> bool:
+        for limit in limits:
+            quota = self._world.quotas.get(limit.priority_class, namespace)
+            if quota is not None and quota.value.used > limit.hard:
+                return True
+        return False
+
+
+def _state(verdict: Verdict) -> Literal["before", "active", "draining", "over"]:
+    match verdict.state:
+        case State.ACTIVE:
+            return "draining" if verdict.draining else "active"
+        case State.COMPLETED:
+            return "over"
+        case _:
+            return "before"
+
+
+def _anyone_leaves(phases: Mapping[str, Phase]) -> bool:
+    return any(phase.state in {"draining", "over"} for phase in phases.values())

@@ -1,0 +1,98 @@
+"""One term as the leader: fill an empty world, and when it is complete, work on it until the lease is lost.
+
+No plan is made before the world is complete. A tenant that is merely not known yet would look deleted, and a
+reservation that is not known yet would be promised to somebody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gpu_tenancy.api import GROUP, VERSION
+from gpu_tenancy.domain.naming import EVENT_CONTROLLER, MANAGED_SELECTOR
+from gpu_tenancy.kube.events import EventRecorder
+from gpu_tenancy.kube.reflector import Reflector
+from gpu_tenancy.kube.resource import BUILT_IN
+from gpu_tenancy.kube.resource import Resource as ApiResource
+from gpu_tenancy.runtime.controllers import Controllers
+from gpu_tenancy.runtime.engine import Engine
+from gpu_tenancy.runtime.executor import Executor
+from gpu_tenancy.runtime.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gpu_tenancy.api.schema import Kind
+    from gpu_tenancy.kube.client import Client
+    from gpu_tenancy.kube.store import Store
+    from gpu_tenancy.observability.health import Health
+    from gpu_tenancy.observability.metrics import Metrics
+    from gpu_tenancy.runtime.clock import Clock
+    from gpu_tenancy.runtime.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class KindWatcher(Protocol):
+    """Feeds the stores of our own kinds; `synced` is set once they are complete."""
+
+    synced: asyncio.Event
+
+    async def run(self) -> None:
+        """Feed until cancelled."""
+
+
+class WatchKinds(Protocol):
+    """Makes a watcher of our own kinds."""
+
+    def __call__(
+        self, client: Client, stores: Mapping[Kind[Any, Any], Store[Any]], on_restart: Callable[[str], None]
+    ) -> KindWatcher:
+        """Make it, to feed these stores; `on_restart` is told the kind of each watch that was lost."""
+
+
+async def serve_term(
+    *,
+    client: Client,
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    health: Health,
+    watch_kinds: WatchKinds,
+    identity: str,
+) -> None:
+    """Lead until cancelled."""
+    world = World()
+    engine = Engine(clock, metrics)
+    recorder = EventRecorder(client, controller=EVENT_CONTROLLER, instance=identity)
+    resources = BUILT_IN.with_(*(api_resource(kind) for kind in world.custom))
+    stores = {**world.reflected, **world.managed, **{api_resource(kind): world.custom[kind] for kind in world.custom}}
+    executor = Executor(client, resources, stores, recorder)
+    controllers = Controllers(world, engine, executor, client, clock, metrics, settings.platform)
+
+    def restarted(kind: str, _problem: str = "") -> None:
+        metrics.watch_restarted(kind)
+
+    reflectors = [
+        Reflector(client, resource, store, label_selector=selector, on_restart=restarted)
+        for selector, group in (("", world.reflected), (MANAGED_SELECTOR, world.managed))
+        for resource, store in group.items()
+    ]
+    watcher = watch_kinds(client, world.custom, restarted)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(recorder.run())
+        tasks.create_task(watcher.run())
+        for reflector in reflectors:
+            tasks.create_task(reflector.run())
+        for event in (watcher.synced, *(reflector.synced for reflector in reflectors)):
+            await event.wait()
+        health.set_check("caches", ok=True, detail="complete")
+        logger.info("The world is complete: beginning to reconcile")
+        await engine.run(controllers.begin(), settings.workers)
+
+
+def api_resource(kind: Kind[Any, Any]) -> ApiResource:
+    """Say where the objects of one of our kinds live."""
+    return ApiResource(GROUP, VERSION, kind.plural, kind.kind, kind.namespaced)

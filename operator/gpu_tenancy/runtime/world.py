@@ -1,0 +1,246 @@
+"""What the operator knows in one term as the leader: stores of what was observed, and what follows from them.
+
+A term begins with an empty world. So nothing that an earlier leader believed is ever acted upon.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpu_tenancy.api import (
+    GPU_POOL,
+    GPU_RESERVATION,
+    INDUSTRIAL_TENANT,
+    REGION,
+    GpuPoolSpec,
+    GpuPoolStatus,
+    GpuReservationSpec,
+    GpuReservationStatus,
+    IndustrialTenantSpec,
+    IndustrialTenantStatus,
+    RegionSpec,
+    RegionStatus,
+)
+from gpu_tenancy.api.resource import InvalidObject, Resource, parse
+from gpu_tenancy.api.schema import SpecT, StatusT
+from gpu_tenancy.domain.capacity import NodeFacts
+from gpu_tenancy.domain.naming import TENANT_LABEL, Tier, quota_of
+from gpu_tenancy.domain.quantity import parse as parse_quantity
+from gpu_tenancy.domain.residency import Placement
+from gpu_tenancy.kube import resource as kinds
+from gpu_tenancy.kube.store import Entry, Store
+from gpu_tenancy.reconcile.drain import JobFacts
+from gpu_tenancy.reconcile.observed import Observed
+from gpu_tenancy.reconcile.tenants import refusal
+from gpu_tenancy.runtime.derived import Derived
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Mapping
+
+    from gpu_tenancy.api.schema import Kind
+    from gpu_tenancy.kube.resource import Resource as ApiResource
+    from gpu_tenancy.reconcile.plan import Ref
+
+Region = Resource[RegionSpec, RegionStatus]
+Pool = Resource[GpuPoolSpec, GpuPoolStatus]
+Tenant = Resource[IndustrialTenantSpec, IndustrialTenantStatus]
+Reservation = Resource[GpuReservationSpec, GpuReservationStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An object of our kinds that cannot be read: it was stored under another schema. It exists all the same."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A ResourceQuota of the operator; `pool` and `tier` are None for one that counts no GPUs of a tier.
+
+    Attributes:
+        hard: GPUs that it is to allow.
+        enforced: GPUs that the API server allows, which follows once the controller-manager has counted.
+        used: GPUs that pods hold.
+    """
+
+    observed: Observed
+    pool: str | None
+    tier: Tier | None
+    hard: int
+    enforced: int
+    used: int
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Quota:
+        """Read a quota as the API server sends it."""
+        observed = Observed.of(raw, kinds.RESOURCE_QUOTA.api_version, kinds.RESOURCE_QUOTA.kind)
+        pool, tier = quota_of(observed.ref.name) or (None, None)
+        if pool is None:
+            return cls(observed, None, None, 0, 0, 0)
+        status = raw.get("status", {})
+        amounts = (raw["spec"].get("hard", {}), status.get("hard", {}), status.get("used", {}))
+        return cls(observed, pool, tier, *(gpus(amount) for amount in amounts))
+
+
+def gpus(amounts: Mapping[str, str]) -> int:
+    """Sum up extended resources; a pool's quota has one that is not zero. Kubernetes spells 1000 of them `1k`."""
+    return sum(int(parse_quantity(amount)) for key, amount in amounts.items() if "/" in key)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node: what the domain knows of it, and its taints as stored."""
+
+    facts: NodeFacts
+    taints: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> Node:
+        """Read a node as the API server sends it."""
+        return cls(NodeFacts.of(raw), tuple(raw["spec"].get("taints") or ()))
+
+
+class World:
+    """The stores, by what they hold. Each is fed by a watch and by the answers to the operator's own writes."""
+
+    def __init__(self) -> None:
+        self.regions: Store[Region | Broken] = _custom(REGION)
+        self.pools: Store[Pool | Broken] = _custom(GPU_POOL)
+        self.tenants: Store[Tenant | Broken] = _custom(INDUSTRIAL_TENANT)
+        self.reservations: Store[Reservation | Broken] = _custom(
+            GPU_RESERVATION, {"namespace": _namespace, "pool": _reserved_pool}
+        )
+
+        self.nodes: Store[Node] = Store(Node.of)
+        self.namespaces = _observed(kinds.NAMESPACE, {"tenant": lambda entry: [entry.value.labels.get(TENANT_LABEL)]})
+        self.quotas: Store[Quota] = Store(
+            Quota.of, indexes={"namespace": _namespace, "pool": lambda entry: [entry.value.pool]}
+        )
+        self.limit_ranges = _observed(kinds.LIMIT_RANGE, {"namespace": _namespace})
+        self.network_policies = _observed(kinds.NETWORK_POLICY, {"namespace": _namespace})
+        self.role_bindings = _observed(kinds.ROLE_BINDING, {"namespace": _namespace})
+        self.priority_classes = _observed(kinds.PRIORITY_CLASS)
+        self.jobs: Store[JobFacts] = Store(JobFacts.of, indexes={"namespace": _namespace})
+
+        self.catalogue = Derived(lambda: _specs(self.regions), self.regions, matters=spec_changed)
+        self.pool_specs = Derived(lambda: _specs(self.pools), self.pools, matters=spec_changed)
+        self.tenant_specs = Derived(lambda: _specs(self.tenants), self.tenants, matters=spec_changed)
+        self.placements = Derived(
+            lambda: frozenset(Placement.of(spec.residency) for spec in self.tenant_specs().values()),
+            self.tenants,
+            matters=spec_changed,
+        )
+        self.claims = Derived(self._claims, self.tenants, matters=spec_changed)
+        self.refusals = Derived(self._refusals, self.tenants, self.regions, self.pools, matters=spec_changed)
+
+    @property
+    def custom(self) -> Mapping[Kind[Any, Any], Store[Any]]:
+        """The stores of our own kinds."""
+        return {
+            REGION: self.regions,
+            GPU_POOL: self.pools,
+            INDUSTRIAL_TENANT: self.tenants,
+            GPU_RESERVATION: self.reservations,
+        }
+
+    @property
+    def reflected(self) -> Mapping[ApiResource, Store[Any]]:
+        """The stores of Kubernetes' kinds, all their objects."""
+        return {kinds.NODE: self.nodes, kinds.NAMESPACE: self.namespaces, kinds.JOB: self.jobs}
+
+    @property
+    def managed(self) -> Mapping[ApiResource, Store[Any]]:
+        """The stores of Kubernetes' kinds, only objects that carry the operator's label."""
+        return {
+            kinds.RESOURCE_QUOTA: self.quotas,
+            kinds.LIMIT_RANGE: self.limit_ranges,
+            kinds.NETWORK_POLICY: self.network_policies,
+            kinds.ROLE_BINDING: self.role_bindings,
+            kinds.PRIORITY_CLASS: self.priority_classes,
+        }
+
+    def owner(self, namespace: str) -> str:
+        """Name the tenant that a namespace belongs to; empty for none."""
+        entry = self.namespaces.get(namespace)
+        return "" if entry is None else entry.value.labels.get(TENANT_LABEL, "")
+
+    def holder(self, namespace: str) -> str:
+        """Name the tenant that may have a namespace: the one it belongs to, else the oldest that lists it.
+
+        A namespace stays with its tenant as long as that lists it; empty if no tenant does.
+        """
+        claims, owner = self.claims().get(namespace, ()), self.owner(namespace)
+        return owner if owner in claims else next(iter(claims), "")
+
+    def children(self, namespace: str) -> Mapping[Ref, Observed]:
+        """Give the operator's objects in a namespace."""
+        stores = (self.limit_ranges, self.network_policies, self.role_bindings)
+        children = [entry.value for store in stores for entry in store.by("namespace", namespace)]
+        children += [entry.value.observed for entry in self.quotas.by("namespace", namespace)]
+        return {child.ref: child for child in children}
+
+    def _claims(self) -> Mapping[str, tuple[str, ...]]:
+        """Name for each namespace the tenants that list it, the oldest first."""
+        claims = defaultdict[str, list[str]](list)
+        for tenant in sorted(readable(self.tenants), key=lambda tenant: (tenant.creation_timestamp, tenant.name)):
+            for namespace in tenant.spec.namespaces:
+                claims[namespace.name].append(tenant.name)
+        return {namespace: tuple(tenants) for namespace, tenants in claims.items()}
+
+    def _refusals(self) -> Mapping[str, tuple[str, str]]:
+        """Give the tenants whose spec is refused as a whole, with reason and message."""
+        refusals = {
+            name: refusal(spec, self.catalogue(), self.pool_specs()) for name, spec in self.tenant_specs().items()
+        }
+        return {name: problem for name, problem in refusals.items() if problem is not None}
+
+
+def readable(store: Store[Resource[SpecT, StatusT] | Broken]) -> list[Resource[SpecT, StatusT]]:
+    """List the objects that could be read."""
+    return [value for value in store.values() if not isinstance(value, Broken)]
+
+
+def spec_changed(old: Entry[Any] | None, new: Entry[Any] | None) -> bool:
+    """Say whether an object of ours came, went, or has another spec; its status is the operator's own word."""
+    if old is None or new is None or old.uid != new.uid:
+        return True
+    return (type(old.value), old.value.generation) != (type(new.value), new.value.generation)
+
+
+def _custom(
+    kind: Kind[SpecT, StatusT], indexes: Mapping[str, Callable[[Entry[Any]], Iterable[Hashable]]] | None = None
+) -> Store[Resource[SpecT, StatusT] | Broken]:
+    def decode(raw: dict[str, Any]) -> Resource[SpecT, StatusT] | Broken:
+        try:
+            return parse(kind, raw)
+        except InvalidObject as error:
+            metadata = raw["metadata"]
+            name, namespace = metadata["name"], metadata.get("namespace", "")
+            return Broken(name, namespace, metadata["uid"], metadata["generation"], str(error))
+
+    return Store(decode, indexes=indexes)
+
+
+def _observed(
+    resource: ApiResource, indexes: Mapping[str, Callable[[Entry[Observed]], Iterable[Hashable]]] | None = None
+) -> Store[Observed]:
+    return Store(lambda raw: Observed.of(raw, resource.api_version, resource.kind), indexes=indexes)
+
+
+def _specs(store: Store[Resource[SpecT, StatusT] | Broken]) -> Mapping[str, SpecT]:
+    return {resource.name: resource.spec for resource in readable(store)}
+
+
+def _namespace(entry: Entry[Any]) -> Iterable[str]:
+    return [entry.key.namespace]
+
+
+def _reserved_pool(entry: Entry[Reservation | Broken]) -> Iterable[str]:
+    return [] if isinstance(entry.value, Broken) else [entry.value.spec.pool]

@@ -10,7 +10,6 @@ from gpu_tenancy.kube.errors import KubeError, NotLeadingError
 from gpu_tenancy.observability.logs import about
 from gpu_tenancy.runtime.alarms import Alarms
 from gpu_tenancy.runtime.executor import ExecutionError
-from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.queue import QueueShutDownError, WorkQueue
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from gpu_tenancy.observability.metrics import Metrics
     from gpu_tenancy.runtime.clock import Clock
+    from gpu_tenancy.runtime.keys import Key, Topic
 
 logger = logging.getLogger(__name__)
 

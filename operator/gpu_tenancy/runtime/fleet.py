@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpu_tenancy.domain.capacity import Belonging, accelerators, assign
 from gpu_tenancy.runtime.world import readable, spec_changed
@@ -81,7 +81,7 @@ class Fleet:
             self._members[home.pool][name] = facts
             self._regions[home.region] += 1
 
-    def _catalogue_changed(self, _key: Key, old: Entry[object] | None, new: Entry[object] | None) -> None:
+    def _catalogue_changed(self, _key: Key, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
         if not spec_changed(old, new):
             return
         for entry in self._world.nodes.snapshot().values():

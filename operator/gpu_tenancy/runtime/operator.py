@@ -91,7 +91,12 @@ class Operator:
                 )
                 if settings.lease_enabled:
                     client = await stack.enter_async_context(
-                        Client(self._credentials(), field_manager=OPERATOR, timeout=settings.lease_retry_period)
+                        Client(
+                            self._credentials(),
+                            field_manager=OPERATOR,
+                            read_timeout=settings.lease_retry_period,
+                            write_timeout=settings.lease_retry_period,
+                        )
                     )
                     lease = KubernetesLease(client, settings.namespace, settings.lease_name)
                     await stack.enter_async_context(elector.campaign(lease))
@@ -130,14 +135,19 @@ class Operator:
                 await self._clock.sleep(1.0)
 
     async def _serve_term(self, gate: WriteGate) -> None:
+
+        def requested(verb: str, kind: str, status: int, seconds: float) -> None:
+            gate.ended(verb)
+            self._metrics.request(verb, kind, status, seconds)
+
         self._health.set_check("caches", ok=False, detail="filling")
         async with Client(
             self._credentials(),
             field_manager=OPERATOR,
             may_write=gate.may_write,
-            on_request=lambda *request: (gate.ended(request[0]), self._metrics.request(*request)),
+            on_request=requested,
             concurrency=self._settings.max_concurrent_writes,
-            timeout=self._settings.lease_timings.longest_write,
+            write_timeout=self._settings.lease_timings.longest_write,
         ) as client:
             await serve_term(
                 client=client,
@@ -183,5 +193,5 @@ class WriteGate:
 
     def ended(self, verb: str) -> None:
         """Take note that a request has ended."""
-        if verb in WRITE_VERBS:
+        if verb in {"create", "patch", "delete", "evict"}:
             self.writing -= 1

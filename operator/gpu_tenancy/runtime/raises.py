@@ -17,7 +17,7 @@ from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.world import gpus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gpu_tenancy.reconcile.plan import Operation, Plan, Ref
 
@@ -53,7 +53,7 @@ class Raises:
     @contextmanager
     def of(self, plan: Plan) -> Iterator[None]:
         """Count the plan's raises while it is executed, and longer if it stays unknown whether they were written."""
-        raises = {operation.ref: found for operation in plan.operations if (found := _raise(operation))}
+        raises = dict(_raises(plan.operations))
         for raise_ in raises.values():
             self._under_way[raise_.pool][raise_] += 1
         uncertain: tuple[Ref, ...] = ()
@@ -76,14 +76,14 @@ class Raises:
             del under_way[raise_]
 
 
-def _raise(operation: Operation) -> Raise | None:
-    """Read the limit that an operation gives to a guaranteed or reserved quota; a lower one does no harm here."""
-    if not isinstance(operation, Create | Update) or operation.ref.kind != "ResourceQuota":
-        return None
-    body = operation.manifest if isinstance(operation, Create) else operation.patch
-    hard = body.get("spec", {}).get("hard")
-    named = quota_of(operation.ref.name)
-    if not hard or named is None or named[1] is Tier.SPOT:
-        return None
-    pool, tier = named
-    return Raise(pool, operation.ref.namespace, tier, gpus({key: value for key, value in hard.items() if value}))
+def _raises(operations: Iterable[Operation]) -> Iterator[tuple[Ref, Raise]]:
+    """Read the limits that operations give to guaranteed and reserved quotas; a lower one does no harm here."""
+    for operation in operations:
+        if not isinstance(operation, Create | Update) or operation.ref.kind != "ResourceQuota":
+            continue
+        body = operation.manifest if isinstance(operation, Create) else operation.patch
+        hard = body.get("spec", {}).get("hard")
+        named = quota_of(operation.ref.name)
+        if hard and named is not None and named[1] is not Tier.SPOT:
+            amounts = {key: amount for key, amount in hard.items() if amount is not None}
+            yield operation.ref, Raise(named[0], operation.ref.namespace, named[1], gpus(amounts))

@@ -17,7 +17,6 @@ from pydantic import (
 )
 
 from gpu_tenancy.api.common import LabelKey, LabelValue, NamespaceName
-from gpu_tenancy.domain.naming import TIER_PRIORITY, Tier
 from gpu_tenancy.reconcile.views import Platform
 from gpu_tenancy.runtime.lease import LeaseTimings
 
@@ -55,8 +54,6 @@ def _pairs(value: object) -> object:
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_words)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(min_length=1), BeforeValidator(_pairs)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-# Above a thousand million are the classes of Kubernetes itself.
-Priority = Annotated[int, Field(ge=-2_147_483_648, le=1_000_000_000)]
 
 
 class Settings(BaseModel):
@@ -105,20 +102,9 @@ class Settings(BaseModel):
     dns_addresses: Networks = ()
     """Addresses of node-local DNS caches, if there are any: often 169.254.20.10. Joined by commas."""
 
-    guaranteed_priority: Priority = TIER_PRIORITY[Tier.GUARANTEED]
-    """Priority of pods on guaranteed GPUs."""
-    reserved_priority: Priority = TIER_PRIORITY[Tier.RESERVED]
-    """Priority of pods on reserved GPUs."""
-    spot_priority: Priority = TIER_PRIORITY[Tier.SPOT]
-    """Priority of spot pods; below the other two, which preempt them."""
-
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         _ = self.lease_timings
-        if self.spot_priority >= min(self.guaranteed_priority, self.reserved_priority):
-            raise ValueError(
-                "the spot priority must be below the guaranteed and the reserved one, or nothing is preempted"
-            )
         return self
 
     @property

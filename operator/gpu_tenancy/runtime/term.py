@@ -17,6 +17,7 @@ from gpu_tenancy.kube.reflector import Reflector
 from gpu_tenancy.kube.resource import BUILT_IN
 from gpu_tenancy.kube.resource import Resource as ApiResource
 from gpu_tenancy.runtime.controllers import Controllers
+from gpu_tenancy.runtime.controllers.tools import Tools
 from gpu_tenancy.runtime.engine import Engine
 from gpu_tenancy.runtime.executor import Executor
 from gpu_tenancy.runtime.world import World
@@ -70,7 +71,7 @@ async def serve_term(
     resources = BUILT_IN.with_(*(api_resource(kind) for kind in world.custom))
     stores = {**world.reflected, **world.managed, **{api_resource(kind): world.custom[kind] for kind in world.custom}}
     executor = Executor(client, resources, stores, recorder)
-    controllers = Controllers(world, engine, executor, client, clock, metrics, settings.platform)
+    controllers = Controllers(Tools(world, engine, executor, client, clock, metrics, settings.platform))
 
     def restarted(kind: str, _problem: str = "") -> None:
         metrics.watch_restarted(kind)

@@ -24,7 +24,6 @@ from gpu_tenancy.api import (
     RegionStatus,
 )
 from gpu_tenancy.api.resource import InvalidObject, Resource, parse
-from gpu_tenancy.api.schema import SpecT, StatusT
 from gpu_tenancy.domain.capacity import NodeFacts
 from gpu_tenancy.domain.naming import TENANT_LABEL, Tier, quota_of
 from gpu_tenancy.domain.quantity import parse as parse_quantity
@@ -39,7 +38,7 @@ from gpu_tenancy.runtime.derived import Derived
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
-    from gpu_tenancy.api.schema import Kind
+    from gpu_tenancy.api.schema import Kind, SpecT, StatusT
     from gpu_tenancy.kube.resource import Resource as ApiResource
     from gpu_tenancy.reconcile.plan import Ref
 

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 from gpu_tenancy.reconcile.nodes import NodeView, plan_node
 
 if TYPE_CHECKING:
-    from gpu_tenancy.runtime.executor import Executor
+    from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.fleet import Fleet
-    from gpu_tenancy.runtime.world import World
 
 
 class NodeController:
     """Reconciles one node."""
 
-    def __init__(self, world: World, fleet: Fleet, executor: Executor) -> None:
-        self._world = world
+    def __init__(self, tools: Tools, fleet: Fleet) -> None:
+        self._world = tools.world
+        self._executor = tools.executor
         self._fleet = fleet
-        self._executor = executor
 
     async def reconcile(self, name: str) -> None:
         """Label and taint the node; it writes nothing to one that is as it should be."""

@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.capacity import PoolCapacity
-from gpu_tenancy.domain.grants import shares
+from gpu_tenancy.domain.grants import Share, shares
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import Booking, Grant, PoolFacts, QuotaKey, StandingQuota, State, decide
 from gpu_tenancy.reconcile.plan import Plan
@@ -21,13 +21,10 @@ if TYPE_CHECKING:
 
     from gpu_tenancy.api.tenant import GpuGrant
     from gpu_tenancy.domain.promises import Decision, Verdict
-    from gpu_tenancy.observability.metrics import Metrics
-    from gpu_tenancy.runtime.clock import Clock
-    from gpu_tenancy.runtime.engine import Engine
-    from gpu_tenancy.runtime.executor import Executor
+    from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.fleet import Fleet
     from gpu_tenancy.runtime.raises import Raises
-    from gpu_tenancy.runtime.world import Pool, Reservation, Tenant, World
+    from gpu_tenancy.runtime.world import Pool, Reservation, Tenant
 
 
 class Decisions:
@@ -69,25 +66,15 @@ class Decisions:
 class PoolController:
     """Reconciles one pool with everything that is promised of it."""
 
-    def __init__(
-        self,
-        world: World,
-        fleet: Fleet,
-        decisions: Decisions,
-        raises: Raises,
-        engine: Engine,
-        executor: Executor,
-        clock: Clock,
-        metrics: Metrics,
-    ) -> None:
-        self._world = world
+    def __init__(self, tools: Tools, fleet: Fleet, decisions: Decisions, raises: Raises) -> None:
+        self._world = tools.world
+        self._engine = tools.engine
+        self._executor = tools.executor
+        self._clock = tools.clock
+        self._metrics = tools.metrics
         self._fleet = fleet
         self._decisions = decisions
         self._raises = raises
-        self._engine = engine
-        self._executor = executor
-        self._clock = clock
-        self._metrics = metrics
 
     async def reconcile(self, name: str) -> None:
         """Decide anew, tell whom it concerns, and write the statuses."""
@@ -135,15 +122,15 @@ class PoolController:
             guaranteed=grant.guaranteed,
             reservable=grant.reservable,
             hours=grant.gpuHours,
-            shares=tuple(self._shares(grant, tenant)),
+            shares=dict(self._shares(grant, tenant)),
             granted=before,
         )
 
-    def _shares(self, grant: GpuGrant, tenant: Tenant) -> Iterable[tuple[str, int]]:
+    def _shares(self, grant: GpuGrant, tenant: Tenant) -> Iterable[tuple[str, Share]]:
         """Leave out namespaces that are another tenant's: nothing of this grant may reach them."""
         for namespace, share in shares(grant, tenant.spec.namespaces).items():
             if self._world.holder(namespace) == tenant.name:
-                yield namespace, share.guaranteed
+                yield namespace, share
 
     def _booking(self, reservation: Reservation) -> Booking:
         return booking(reservation, self._world.owner(reservation.namespace))

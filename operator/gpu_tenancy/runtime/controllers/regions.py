@@ -8,20 +8,18 @@ from gpu_tenancy.reconcile.regions import plan_region
 from gpu_tenancy.runtime.world import Broken
 
 if TYPE_CHECKING:
-    from gpu_tenancy.runtime.clock import Clock
-    from gpu_tenancy.runtime.executor import Executor
+    from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.fleet import Fleet
-    from gpu_tenancy.runtime.world import World
 
 
 class RegionController:
     """Reconciles the status of one region."""
 
-    def __init__(self, world: World, fleet: Fleet, executor: Executor, clock: Clock) -> None:
-        self._world = world
+    def __init__(self, tools: Tools, fleet: Fleet) -> None:
+        self._world = tools.world
+        self._executor = tools.executor
+        self._clock = tools.clock
         self._fleet = fleet
-        self._executor = executor
-        self._clock = clock
 
     async def reconcile(self, name: str) -> None:
         """Write the status if it says something new."""

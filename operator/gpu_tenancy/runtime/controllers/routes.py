@@ -20,15 +20,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gpu_tenancy.domain.capacity import Belonging
-    from gpu_tenancy.kube.client import Client
     from gpu_tenancy.kube.store import Entry
     from gpu_tenancy.kube.store import Key as ObjectKey
-    from gpu_tenancy.observability.metrics import Metrics
-    from gpu_tenancy.reconcile.views import Platform
-    from gpu_tenancy.runtime.clock import Clock
-    from gpu_tenancy.runtime.engine import Controller, Engine
-    from gpu_tenancy.runtime.executor import Executor
-    from gpu_tenancy.runtime.world import World
+    from gpu_tenancy.runtime.controllers.tools import Tools
+    from gpu_tenancy.runtime.engine import Controller
 
 # A burst of changes (a rack comes up, a hundred pods start) is worth one decision, not a hundred.
 SETTLE = 0.1
@@ -37,30 +32,19 @@ SETTLE = 0.1
 class Controllers:
     """All controllers of a term. It routes changes as soon as it is made; `begin` asks for everything once."""
 
-    def __init__(
-        self,
-        world: World,
-        engine: Engine,
-        executor: Executor,
-        client: Client,
-        clock: Clock,
-        metrics: Metrics,
-        platform: Platform,
-    ) -> None:
-        self._world = world
-        self._queue = engine.queue
-        self._metrics = metrics
-        self._fleet = fleet = Fleet(world, self._node_changed, self._catalogue_changed)
-        decisions, raises = Decisions(), Raises(client.timeout)
-        self._workloads = WorkloadController(world, decisions, engine, executor, client, clock)
+    def __init__(self, tools: Tools) -> None:
+        self._world = world = tools.world
+        self._queue = tools.engine.queue
+        self._metrics = tools.metrics
+        fleet = Fleet(world, self._node_changed, self._catalogue_changed)
+        decisions, raises = Decisions(), Raises(tools.client.write_timeout)
+        self._workloads = WorkloadController(tools, decisions)
         self._by_topic: Mapping[Topic, Controller] = {
-            Topic.REGION: RegionController(world, fleet, executor, clock),
-            Topic.POOL: PoolController(world, fleet, decisions, raises, engine, executor, clock, metrics),
+            Topic.REGION: RegionController(tools, fleet),
+            Topic.POOL: PoolController(tools, fleet, decisions, raises),
             Topic.WORKLOADS: self._workloads,
-            Topic.TENANT: TenantController(
-                world, fleet, decisions, raises, engine, executor, clock, metrics, platform
-            ),
-            Topic.NODE: NodeController(world, fleet, executor),
+            Topic.TENANT: TenantController(tools, fleet, decisions, raises),
+            Topic.NODE: NodeController(tools, fleet),
         }
         self._placements = world.placements()
         world.regions.subscribe(self._region_changed)

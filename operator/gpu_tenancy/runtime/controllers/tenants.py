@@ -10,6 +10,7 @@ from gpu_tenancy.domain.conditions import find
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.observability.metrics import QuotaSeries
+from gpu_tenancy.reconcile.plan import Create, Delete, Update
 from gpu_tenancy.reconcile.tenants import plan_tenant
 from gpu_tenancy.reconcile.views import TenantView
 from gpu_tenancy.runtime.keys import Key, Topic
@@ -18,43 +19,27 @@ from gpu_tenancy.runtime.world import Broken
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gpu_tenancy.observability.metrics import Metrics
-    from gpu_tenancy.reconcile.observed import Observed
     from gpu_tenancy.reconcile.plan import Plan
-    from gpu_tenancy.reconcile.views import Platform
-    from gpu_tenancy.runtime.clock import Clock
     from gpu_tenancy.runtime.controllers.pools import Decisions
-    from gpu_tenancy.runtime.engine import Engine
-    from gpu_tenancy.runtime.executor import Executor
+    from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.fleet import Fleet
     from gpu_tenancy.runtime.raises import Raises
-    from gpu_tenancy.runtime.world import Tenant, World
+    from gpu_tenancy.runtime.world import Tenant
 
 
 class TenantController:
     """Reconciles one tenant, or what stands of one that is gone."""
 
-    def __init__(
-        self,
-        world: World,
-        fleet: Fleet,
-        decisions: Decisions,
-        raises: Raises,
-        engine: Engine,
-        executor: Executor,
-        clock: Clock,
-        metrics: Metrics,
-        platform: Platform,
-    ) -> None:
-        self._world = world
+    def __init__(self, tools: Tools, fleet: Fleet, decisions: Decisions, raises: Raises) -> None:
+        self._world = tools.world
+        self._engine = tools.engine
+        self._executor = tools.executor
+        self._clock = tools.clock
+        self._metrics = tools.metrics
+        self._platform = tools.platform
         self._fleet = fleet
         self._decisions = decisions
         self._raises = raises
-        self._engine = engine
-        self._executor = executor
-        self._clock = clock
-        self._metrics = metrics
-        self._platform = platform
 
     async def reconcile(self, name: str) -> None:
         """Bring the tenant's namespaces and all that is in them in line with its spec and its pools' decisions."""
@@ -136,7 +121,7 @@ class TenantController:
 
     def _measure(self, name: str, view: TenantView, plan: Plan) -> None:
         for operation in plan.operations:
-            if getattr(operation, "repair", False):
+            if isinstance(operation, Create | Update | Delete) and operation.repair:
                 self._metrics.drift_repaired(operation.ref.kind)
         entry = self._world.tenants.get(name)
         if entry is None or isinstance(entry.value, Broken):

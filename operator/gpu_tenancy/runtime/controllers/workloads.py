@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gpu_tenancy.domain.promises import Verdict
-    from gpu_tenancy.kube.client import Client
-    from gpu_tenancy.runtime.clock import Clock
     from gpu_tenancy.runtime.controllers.pools import Decisions
-    from gpu_tenancy.runtime.engine import Engine
-    from gpu_tenancy.runtime.executor import Executor
-    from gpu_tenancy.runtime.world import Reservation, World
+    from gpu_tenancy.runtime.controllers.tools import Tools
+    from gpu_tenancy.runtime.world import Reservation
 
 # How long before the end asking ends and deleting begins: enough for a kubelet to stop a container.
 LAST_CALL = timedelta(seconds=5)
@@ -33,15 +30,13 @@ LAST_CALL = timedelta(seconds=5)
 class WorkloadController:
     """Reconciles the Jobs and pods of one namespace with its reservations."""
 
-    def __init__(
-        self, world: World, decisions: Decisions, engine: Engine, executor: Executor, client: Client, clock: Clock
-    ) -> None:
-        self._world = world
+    def __init__(self, tools: Tools, decisions: Decisions) -> None:
+        self._world = tools.world
+        self._engine = tools.engine
+        self._executor = tools.executor
+        self._client = tools.client
+        self._clock = tools.clock
         self._decisions = decisions
-        self._engine = engine
-        self._executor = executor
-        self._client = client
-        self._clock = clock
         self._vacated: set[str] = set()
 
     def vacate(self, namespace: str) -> None:

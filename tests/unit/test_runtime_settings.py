@@ -36,9 +36,6 @@ def test_every_setting_can_be_given_as_a_variable():
         "GPU_TENANCY_DNS_NAMESPACE_LABELS": "kubernetes.io/metadata.name=dns",
         "GPU_TENANCY_DNS_POD_LABELS": "app=coredns, tier=core",
         "GPU_TENANCY_DNS_ADDRESSES": "169.254.20.10",
-        "GPU_TENANCY_GUARANTEED_PRIORITY": "3000",
-        "GPU_TENANCY_RESERVED_PRIORITY": "2000",
-        "GPU_TENANCY_SPOT_PRIORITY": "-5",
     }
     assert {name.removeprefix(PREFIX).lower() for name in environment} == set(Settings.model_fields)
     assert Settings.from_environment(environment).model_dump() == {
@@ -58,9 +55,6 @@ def test_every_setting_can_be_given_as_a_variable():
         "dns_namespace_labels": {"kubernetes.io/metadata.name": "dns"},
         "dns_pod_labels": {"app": "coredns", "tier": "core"},
         "dns_addresses": (IPv4Network("169.254.20.10/32"),),
-        "guaranteed_priority": 3000,
-        "reserved_priority": 2000,
-        "spot_priority": -5,
     }
 
 
@@ -108,7 +102,6 @@ def test_an_empty_variable_counts_as_not_set():
         ("DNS_POD_LABELS", "coredns", "key=value"),
         ("DNS_POD_LABELS", ",", "key=value"),
         ("DNS_ADDRESSES", "dns", "not a valid IPv4 or IPv6 network"),
-        ("SPOT_PRIORITY", "1000000001", "less than or equal to 1000000000"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_variable_and_the_reason(name: str, text: str, says: str):
@@ -127,11 +120,6 @@ def test_all_that_is_wrong_is_said_at_once():
 def test_a_lease_that_would_be_renewed_too_late_is_refused():
     with pytest.raises(SettingsError, match=r"2 \* retry period <= renew deadline < duration"):
         Settings.from_environment({"GPU_TENANCY_LEASE_DURATION": "10"})
-
-
-def test_a_spot_priority_that_nothing_preempts_is_refused():
-    with pytest.raises(SettingsError, match="spot priority must be below"):
-        Settings.from_environment({"GPU_TENANCY_SPOT_PRIORITY": "1000"})
 
 
 def test_a_slip_of_the_pen_is_refused_with_the_right_name():

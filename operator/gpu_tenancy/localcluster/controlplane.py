@@ -34,7 +34,6 @@ POLL = 0.02
 START_TIMEOUT = 90.0
 STOP_TIMEOUT = 15.0
 TOKEN_LIFETIME = "24h"  # noqa: S105  # how long, not what
-OPERATOR = "operator"
 OPERATOR_ACCOUNT = ("gpu-tenancy-system", "gpu-tenancy")
 
 
@@ -106,7 +105,8 @@ class ControlPlane:
         return self._identities.ca_file
 
     def program(self, name: str) -> Path:
-        """Say where a program is that goes with this control plane, such as kubectl."""
+        """Say where a program is that goes with the running control plane, such as kubectl."""
+        self._running()
         return Path(Plan.load(self.data_dir).binaries[name])
 
     def start(self) -> None:
@@ -153,10 +153,10 @@ class ControlPlane:
         with self._exclusive():
             shutil.rmtree(self.data_dir)
 
-    def restart_api_server(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End the API server with a signal and return when its successor answers, at the same URL."""
+    def restart_api_server(self) -> None:
+        """Kill the API server and return when its successor answers, at the same URL."""
         before = self._running().components["kube-apiserver"].process
-        before.send(number)
+        before.send(signal.SIGKILL)
         deadline = time.monotonic() + START_TIMEOUT
         while self._running().components["kube-apiserver"].process == before or not self._ready():
             if time.monotonic() > deadline:
@@ -175,8 +175,9 @@ class ControlPlane:
         """Return the kubeconfig of a role: `admin` may do everything, `operator` exactly what the chart grants it.
 
         Raises:
-            LocalClusterError: There is no such role, or the chart is not installed.
+            LocalClusterError: The control plane does not run, there is no such role, or the chart is not installed.
         """
+        self._running()
         match role:
             case "admin":
                 return self._identities.path(ADMIN)
@@ -191,6 +192,7 @@ class ControlPlane:
         Raises:
             LocalClusterError: There is no such service account.
         """
+        self._running()
         try:
             token = self.kubectl("create", "token", name, f"--namespace={namespace}", f"--duration={TOKEN_LIFETIME}")
         except LocalClusterError as error:

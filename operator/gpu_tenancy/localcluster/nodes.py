@@ -86,9 +86,12 @@ async def _create(
             if progress is not None:
                 progress(1)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CONCURRENCY):
-            group.create_task(worker())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONCURRENCY):
+                group.create_task(worker())
+    except* (LocalClusterError, aiohttp.ClientError) as failures:
+        raise LocalClusterError(str(failures.exceptions[0])) from failures
 
 
 async def _wait_until_schedulable(

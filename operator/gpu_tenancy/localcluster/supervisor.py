@@ -33,6 +33,8 @@ START_TIMEOUT = 60.0
 STOP_GRACE = 3.0
 LONG_LIVED = 30.0
 LONGEST_BACKOFF = 10.0
+LAST_LINES = 5
+LONGEST_LINE = 400
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -93,7 +95,7 @@ class Supervisor:
     def _last_words(self, name: str) -> str:
         log = self.data_dir / LOGS / f"{name}.log"
         lines = log.read_text(errors="replace").strip().splitlines()
-        return f"{log} ends with:\n" + "\n".join(lines[-5:])
+        return f"{log} ends with:\n" + "\n".join(line[:LONGEST_LINE] for line in lines[-LAST_LINES:])
 
     def _spawn(self, component: Component) -> None:
         restarts = 0

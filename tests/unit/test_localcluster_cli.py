@@ -1,0 +1,86 @@
+"""The command line says what is wrong and what to do, and programs can read its results."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from gpu_tenancy.cli.main import app
+
+
+def run(*args: str):
+    return CliRunner().invoke(app, ["localcluster", *args])
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["up"], ["down"], ["status"], ["build"], ["kubeconfig"], ["nodes"], ["nodes", "add"]], ids=" ".join
+)
+def test_every_command_explains_itself(command):
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_status_tells_programs_that_nothing_runs(tmp_path):
+    result = run("status", "--data-dir", str(tmp_path), "--output", "json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout) == {
+        "running": False,
+        "dataDir": str(tmp_path),
+        "logsDir": str(tmp_path / "logs"),
+    }
+
+
+def test_stopping_what_does_not_run_is_no_error(tmp_path):
+    result = run("down", "--data-dir", str(tmp_path))
+    assert result.exit_code == 0
+    assert "None was running" in result.stdout
+
+
+def test_a_folder_that_is_not_a_control_plane_is_not_deleted(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    result = run("down", "--delete-data", "--data-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["kubeconfig", "--role", "admin"], "no control plane is running"),
+        (["kubeconfig", "--role", "operator"], "no control plane is running"),
+        (["kubeconfig", "--role", "tenant", "--user", "anna"], "no control plane is running"),
+        (["nodes", "add", "--model", "dgx-b200", "--count", "1", "--region", "eu-de"], "no control plane is running"),
+        (["nodes", "add", "--model", "dgx-b200", "--count", "1", "--region", "EU DE"], "is not a region"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(tmp_path, args, message):
+    result = run(*args, "--data-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["up", "--kubernetes", "1.20"], "1.36"),
+        (["kubeconfig", "--role", "tenant"], "needs --user"),
+        (["kubeconfig", "--role", "admin", "--user", "anna"], "go with --role tenant"),
+        (["nodes", "add", "--model", "abacus", "--count", "1", "--region", "eu-de"], "dgx-b200"),
+        (["nodes", "add", "--model", "cpu", "--count", "0", "--region", "eu-de"], "greater than or equal to 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_what_would_be_right(args, message):
+    result = run(*args)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+def test_the_command_line_loads_without_what_only_the_control_plane_needs():
+    source = "import sys; sys.modules['cryptography'] = None; import gpu_tenancy.cli.main"
+    subprocess.run([sys.executable, "-c", source], check=True)

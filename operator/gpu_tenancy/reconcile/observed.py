@@ -21,6 +21,8 @@ class Observed:
 
     Attributes:
         used: for a ResourceQuota, `status.used`; else empty.
+        counted: for a ResourceQuota, whether the controller-manager has counted it as it stands now. Until then the API
+            server enforces the limits of before, and for a new quota none.
     """
 
     ref: Ref
@@ -29,6 +31,7 @@ class Observed:
     body: bytes
     deleting: bool = False
     used: tuple[tuple[str, str], ...] = ()
+    counted: bool = False
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], api_version: str, kind: str) -> Observed:
@@ -36,14 +39,15 @@ class Observed:
         metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
         body = {key: value for key, value in raw.items() if key not in {"status", "metadata"}}
         body |= {"apiVersion": api_version, "kind": kind, "metadata": metadata}
-        used = raw.get("status", {}).get("used", {}) if kind == "ResourceQuota" else {}
+        quota = raw.get("status", {}) if kind == "ResourceQuota" else {}
         return cls(
             ref=Ref(api_version, kind, metadata.get("namespace", ""), metadata["name"]),
             uid=metadata["uid"],
             resource_version=metadata["resourceVersion"],
             body=orjson.dumps(body),
             deleting="deletionTimestamp" in metadata,
-            used=tuple(used.items()),
+            used=tuple(quota.get("used", {}).items()),
+            counted="hard" in quota and quota["hard"] == raw["spec"].get("hard"),
         )
 
     @property

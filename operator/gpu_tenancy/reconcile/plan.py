@@ -37,6 +37,8 @@ class Create:
     manifest: Manifest
     adopt: bool = True
     """Whether an object that exists already is brought in line; else it is an error."""
+    repair: bool = False
+    """Whether it undoes what someone else did to a tenant that stood."""
 
     @property
     def ref(self) -> Ref:
@@ -52,6 +54,7 @@ class Update:
     patch: Manifest
     resource_version: str | None = None
     subresource: Literal["", "status"] = ""
+    repair: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Delete:
     ref: Ref
     uid: str
     grace_seconds: int | None = None
+    repair: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,177 @@
+"""A cluster with the charts installed, and the operator as a process with its own service account and nothing more."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any, Self
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from gpu_tenancy.localcluster import ControlPlane
+
+NAMESPACE = "gpu-tenancy-system"
+PATIENCE = 60.0
+
+
+def install_charts(control_plane: ControlPlane, root: Path, *arguments: str) -> None:
+    """Install kinds, roles and policies; the operator itself runs outside."""
+    control_plane.helm("install", "gpu-tenancy-crds", str(root / "charts/gpu-tenancy-crds"))
+    control_plane.helm(
+        "install", "gpu-tenancy", str(root / "charts/gpu-tenancy"), "--namespace", NAMESPACE, "--create-namespace",
+        "--set", "operator.enabled=false", *arguments,
+    )  # fmt: skip
+
+
+class OperatorProcess:
+    """`gpu-tenancy run` as a child process."""
+
+    def __init__(self, kubeconfig: Path, log: Path, **environment: str) -> None:
+        self.log = log
+        self._arguments = [
+            sys.executable, "-m", "gpu_tenancy", "run", "--kubeconfig", str(kubeconfig), "--http-port", "0",
+        ]  # fmt: skip
+        self._environment = os.environ | environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until its caches are complete."""
+        before = len(self.log.read_text()) if self.log.exists() else 0
+        with self.log.open("a") as output:
+            self._process = subprocess.Popen(self._arguments, env=self._environment, stderr=output, stdout=output)
+        found = eventually(lambda: re.search(r"http://127\.0\.0\.1:(\d+)", self.log.read_text()[before:]))
+        self.url = f"http://127.0.0.1:{found[1]}"
+        eventually(lambda: "The world is complete" in self.log.read_text()[before:] or self._standing_by())
+
+    def _standing_by(self) -> bool:
+        return "standing by" in self.get("/readyz")
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(20)
+            self._process = None
+
+    def kill(self) -> None:
+        """End it with no chance to say goodbye."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def get(self, path: str) -> str:
+        """Ask its HTTP server."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=5) as response:  # noqa: S310  # our own
+                return response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum up the series of a metric that have these labels."""
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(self.get("/metrics"))
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def writes(self) -> float:
+        """Count what it has written so far, the lease and events apart."""
+        return (
+            self.metric("gpu_tenancy_api_writes_total")
+            - self.metric("gpu_tenancy_api_writes_total", kind="Lease")
+            - self.metric("gpu_tenancy_api_writes_total", kind="Event")
+        )
+
+
+class Cluster:
+    """A control plane to talk to in objects."""
+
+    def __init__(self, control_plane: ControlPlane) -> None:
+        self.control_plane = control_plane
+
+    def apply(self, *objects: dict[str, Any], kubeconfig: Path | None = None) -> None:
+        """Apply objects, as the administrator by default."""
+        self.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects), kubeconfig=kubeconfig)
+
+    def create(self, *objects: dict[str, Any], kubeconfig: Path | None = None) -> None:
+        """Create objects, as the administrator by default."""
+        self.kubectl("create", "-f", "-", input=yaml.safe_dump_all(objects), kubeconfig=kubeconfig)
+
+    def get(self, kind: str, name: str, namespace: str = "") -> dict[str, Any] | None:
+        """Read an object; None if there is none."""
+        arguments = ["get", kind, name, "-o", "json", "--ignore-not-found"]
+        text = self.kubectl(*arguments, *(["-n", namespace] if namespace else []))
+        return json.loads(text) if text else None
+
+    def list(self, kind: str, namespace: str = "", selector: str = "") -> list[dict[str, Any]]:
+        """List objects, of all namespaces by default."""
+        scope = ["-n", namespace] if namespace else ["-A"]
+        text = self.kubectl("get", kind, *scope, "-o", "json", *(["-l", selector] if selector else []))
+        return json.loads(text)["items"]
+
+    def kubectl(self, *arguments: str, **options: Any) -> str:
+        """Call kubectl, as the administrator by default."""
+        return self.control_plane.kubectl(*arguments, **options)
+
+    def condition(self, kind: str, name: str, type_: str, namespace: str = "") -> dict[str, Any] | None:
+        """Read a condition of an object, once its status is about its present generation."""
+        found = self.get(kind, name, namespace)
+        if found is None or found.get("status", {}).get("observedGeneration") != found["metadata"]["generation"]:
+            return None
+        return next((one for one in found["status"].get("conditions", []) if one["type"] == type_), None)
+
+    def until(self, kind: str, name: str, type_: str, status: str, namespace: str = "") -> dict[str, Any]:
+        """Wait until a condition has a status."""
+
+        def reached() -> dict[str, Any] | None:
+            condition = self.condition(kind, name, type_, namespace)
+            return condition if condition is not None and condition["status"] == status else None
+
+        return eventually(reached, lambda: f"{kind} {name}: {self.get(kind, name, namespace)}")
+
+
+def eventually(
+    look: Callable[[], Any], explain: Callable[[], str] = lambda: "", patience: float = PATIENCE, every: float = 0.1
+) -> Any:
+    """Look again until what is seen is true; fail after a long while."""
+    deadline = time.monotonic() + patience
+    while True:
+        if seen := look():
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not seen within {patience} s. {explain()}")
+        time.sleep(every)

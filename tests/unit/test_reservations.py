@@ -1,0 +1,166 @@
+"""A reservation's status is the ledger of its promise, and its conditions say where it stands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gpu_tenancy.api import GPU_RESERVATION
+from gpu_tenancy.api.resource import parse
+from gpu_tenancy.domain.promises import Ledger, Refusal, State, Verdict, Window
+from gpu_tenancy.reconcile.plan import Emit, Plan, Update
+from gpu_tenancy.reconcile.reservations import booking, plan_reservation
+
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+WINDOW = Window(NOW + timedelta(hours=1), NOW + timedelta(hours=2))
+LEDGER = Ledger(WINDOW, 8, NOW)
+REFUSAL = Refusal(2, "DoesNotFit", "4 are free", (Window(NOW + timedelta(hours=5), NOW + timedelta(hours=6)),))
+RAW = {
+    "metadata": {
+        "name": "night",
+        "namespace": "lab",
+        "uid": "u",
+        "generation": 2,
+        "resourceVersion": "7",
+        "creationTimestamp": "2026-11-30T00:00:00Z",
+    },
+    "spec": {"pool": "b200", "gpus": 8, "window": {"start": "2026-12-01T01:00:00Z", "duration": "1h"}},
+}
+SCHEDULED = Verdict(State.SCHEDULED, "Scheduled", "8 x NVIDIA-B200", LEDGER)
+
+
+def reserve(status: dict | None = None):
+    return parse(GPU_RESERVATION, RAW if status is None else {**RAW, "status": status})
+
+
+def status_of(plan: Plan) -> dict:
+    (update,) = (one for one in plan.operations if isinstance(one, Update))
+    return update.patch["status"]
+
+
+def conditions_of(plan: Plan) -> dict[str, tuple[str, str]]:
+    return {one["type"]: (one["status"], one["reason"]) for one in status_of(plan)["conditions"]}
+
+
+def told(plan: Plan) -> set[str]:
+    return {one.reason for one in plan.operations if isinstance(one, Emit)}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_open", "expected", "events"),
+    [
+        (
+            SCHEDULED,
+            False,
+            {"Ready": ("True", "Scheduled"), "Active": ("False", "NotStarted")},
+            {"ReservationAccepted"},
+        ),
+        (
+            Verdict(State.ACTIVE, "Active", "", LEDGER, backed=8),
+            False,
+            {"Ready": ("True", "Active"), "Active": ("False", "Opening")},
+            set(),
+        ),
+        (
+            Verdict(State.ACTIVE, "Active", "", LEDGER, backed=8),
+            True,
+            {"Ready": ("True", "Active"), "Active": ("True", "Open")},
+            {"ReservationActivated"},
+        ),
+        (
+            Verdict(State.ACTIVE, "Active", "", LEDGER, backed=8, notice=True),
+            True,
+            {"Ready": ("True", "Active"), "Active": ("True", "Open"), "EndingSoon": ("True", "NoticeGiven")},
+            {"ReservationActivated", "ReservationEndingSoon"},
+        ),
+        (
+            Verdict(State.ACTIVE, "Active", "", LEDGER, notice=True, draining=True),
+            False,
+            {"Ready": ("True", "Active"), "Active": ("True", "Draining"), "EndingSoon": ("True", "Draining")},
+            {"ReservationDraining"},
+        ),
+        (
+            Verdict(State.COMPLETED, "Completed", "", LEDGER),
+            False,
+            {"Ready": ("True", "Completed"), "Active": ("False", "Ended")},
+            {"ReservationCompleted"},
+        ),
+        (
+            Verdict(State.REFUSED, "DoesNotFit", "4 are free", refusal=REFUSAL),
+            False,
+            {"Ready": ("False", "DoesNotFit"), "Active": ("False", "NotAccepted"), "Stalled": ("True", "DoesNotFit")},
+            {"ReservationRefused"},
+        ),
+        (
+            Verdict(State.WAITING, "DoesNotFit", "4 are free"),
+            False,
+            {
+                "Ready": ("False", "DoesNotFit"),
+                "Active": ("False", "NotAccepted"),
+                "Reconciling": ("True", "DoesNotFit"),
+            },
+            {"ReservationWaiting"},
+        ),
+        (
+            Verdict(State.ACTIVE, "Active", "", LEDGER, refusal=REFUSAL, backed=8),
+            True,
+            {"Ready": ("False", "DoesNotFit"), "Active": ("True", "Open"), "Stalled": ("True", "DoesNotFit")},
+            {"ReservationActivated", "ReservationRefused"},
+        ),
+        (
+            Verdict(State.ACTIVE, "Active", "", LEDGER, backed=4, degraded="4 of 8 are there"),
+            True,
+            {"Ready": ("True", "Active"), "Active": ("True", "Open"), "Degraded": ("True", "CapacityLost")},
+            {"ReservationActivated", "ReservationDegraded"},
+        ),
+    ],
+    ids=[
+        "scheduled",
+        "begun",
+        "open",
+        "notice",
+        "draining",
+        "completed",
+        "refused",
+        "waiting",
+        "change refused",
+        "degraded",
+    ],
+)
+def test_conditions_say_where_it_stands_and_each_turn_is_told_once(verdict, is_open, expected, events) -> None:
+    plan = plan_reservation(reserve(), verdict, is_open=is_open, now=NOW)
+
+    assert conditions_of(plan) == expected
+    assert told(plan) == events
+    again = reserve(status_of(plan))
+    assert plan_reservation(again, verdict, is_open=is_open, now=NOW + timedelta(hours=9)) == Plan()
+
+
+def test_the_ledger_survives_a_restart() -> None:
+    plan = plan_reservation(reserve(), SCHEDULED, is_open=False, now=NOW)
+
+    assert booking(reserve(status_of(plan)), "acme").ledger == LEDGER
+
+
+def test_a_refusal_survives_a_restart_with_its_offers() -> None:
+    verdict = Verdict(State.REFUSED, REFUSAL.reason, REFUSAL.message, refusal=REFUSAL)
+
+    plan = plan_reservation(reserve(), verdict, is_open=False, now=NOW)
+
+    found = booking(reserve(status_of(plan)), "acme")
+    assert found.refusal == REFUSAL
+    assert found.ledger is None
+
+
+def test_a_new_reservation_has_no_past() -> None:
+    found = booking(reserve(), "acme")
+
+    assert (found.ledger, found.refusal, found.tenant, found.generation) == (None, None, "acme", 2)
+
+
+def test_one_that_is_open_does_not_close_while_its_quota_is_counted_anew() -> None:
+    verdict = Verdict(State.ACTIVE, "Active", "", LEDGER, backed=8)
+    opened = reserve(status_of(plan_reservation(reserve(), verdict, is_open=True, now=NOW)))
+
+    assert plan_reservation(opened, verdict, is_open=False, now=NOW) == Plan()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import types
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from hypothesis import strategies as st
@@ -130,8 +131,7 @@ def combined_changes(draw: st.DrawFn, model: type[ApiModel], examples: list[Any]
         inner = list(places(value))[1:]
         if change == "fitting" or not inner:
             name = draw(st.sampled_from(sorted(model.model_fields)))
-            info = model.model_fields[name]
-            value = {**value, name: draw(values(info.annotation, tuple(info.metadata)))}
+            value = {**value, name: draw(fields(model)[name])}
         else:
             path = draw(st.sampled_from(inner))
             value = changed(
@@ -181,9 +181,12 @@ def _scalars(annotation: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[An
 
 def objects(model: type[ApiModel]) -> st.SearchStrategy[dict[str, Any]]:
     """Build objects whose fields fit the model each by itself."""
-    fields = {name: values(info.annotation, tuple(info.metadata)) for name, info in model.model_fields.items()}
-    required = {name for name, info in model.model_fields.items() if info.is_required()}
-    return st.fixed_dictionaries(
-        {name: fields[name] for name in fields if name in required},
-        optional={name: fields[name] for name in fields if name not in required},
-    )
+    required = {name: value for name, value in fields(model).items() if model.model_fields[name].is_required()}
+    optional = {name: value for name, value in fields(model).items() if name not in required}
+    return st.fixed_dictionaries(required, optional=optional)
+
+
+@cache
+def fields(model: type[ApiModel]) -> dict[str, st.SearchStrategy[Any]]:
+    """Build values for each field of a model."""
+    return {name: values(info.annotation, tuple(info.metadata)) for name, info in model.model_fields.items()}

@@ -174,7 +174,7 @@ def test_both_agree_on_every_single_change_to_a_status(
 def test_both_agree_on_changes_combined(server: ApiServer, kind: Kind[Any, Any]) -> None:
     verdicts = Comparison(kind.spec, lambda raw: server.create(kind, raw), "spec")
 
-    @settings(max_examples=250, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(spec=combined_changes(kind.spec, SPECS[kind.kind]))
     def compare(spec: Any) -> None:
         verdicts.compare(raw_object(kind, spec), model_refusal(kind.spec, spec))

@@ -320,10 +320,10 @@ def _bounded(schema: Schema, place: _Place) -> Schema:
     match schema.get("type"):
         case "string" if "enum" not in schema and "maxLength" not in schema:
             place.fail("is a text without a largest length")
-        case "integer" if not {"minimum", "maximum"} <= set(schema):
-            place.fail("is an integer without a least or a greatest value")
         case "integer" if "enum" in schema:
             place.fail("is an enumeration of integers; name them")
+        case "integer" if not {"minimum", "maximum"} <= set(schema):
+            place.fail("is an integer without a least or a greatest value")
         case "string" | "integer" | "boolean":
             return schema
     return place.fail(f"has the type {schema.get('type')}, which is no scalar")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.naming import OPERATOR
@@ -114,6 +114,7 @@ class Operator:
                 ]
                 await stop.wait()
                 logger.info("Stopping")
+                await gate.close(self._settings.lease_timings.longest_write)
                 for task in others:
                     task.cancel()
 
@@ -183,15 +184,28 @@ class WriteGate:
     def __init__(self, is_valid: Callable[[], bool]) -> None:
         self.is_valid = is_valid
         self.writing = 0
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def may_write(self) -> bool:
         """Tell whether a write may begin; if so it counts as under way."""
-        if not self.is_valid():
+        if self._closed or not self.is_valid():
             return False
         self.writing += 1
+        self._idle.clear()
         return True
 
     def ended(self, verb: str) -> None:
         """Take note that a request has ended."""
         if verb in {"create", "patch", "delete", "evict"}:
             self.writing -= 1
+            if not self.writing:
+                self._idle.set()
+
+    async def close(self, patience: float) -> None:
+        """Let no more writes begin, and wait for those under way, before the lease goes to somebody else."""
+        self._closed = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._idle.wait()

@@ -82,16 +82,19 @@ async def serve_term(
         for resource, store in group.items()
     ]
     watcher = watch_kinds(client, world.custom, restarted)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(recorder.run())
-        tasks.create_task(watcher.run())
-        for reflector in reflectors:
-            tasks.create_task(reflector.run())
-        for event in (watcher.synced, *(reflector.synced for reflector in reflectors)):
-            await event.wait()
-        health.set_check("caches", ok=True, detail="complete")
-        logger.info("The world is complete: beginning to reconcile")
-        await engine.run(controllers.begin(), settings.workers)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(recorder.run())
+            tasks.create_task(watcher.run())
+            for reflector in reflectors:
+                tasks.create_task(reflector.run())
+            for event in (watcher.synced, *(reflector.synced for reflector in reflectors)):
+                await event.wait()
+            health.set_check("caches", ok=True, detail="complete")
+            logger.info("The world is complete: beginning to reconcile")
+            await engine.run(controllers.begin(), settings.workers)
+    finally:
+        metrics.term_ended()
 
 
 def api_resource(kind: Kind[Any, Any]) -> ApiResource:

@@ -6,6 +6,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.capacity import PoolCapacity
+from gpu_tenancy.domain.conditions import holds
 from gpu_tenancy.domain.grants import Share, shares
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import Booking, Grant, PoolFacts, QuotaKey, StandingQuota, State, decide
@@ -192,9 +193,12 @@ class PoolController:
         quota = self._world.quotas.get(f"gpu-{reservation.spec.pool}-{Tier.RESERVED.value}", reservation.namespace)
         enforced = 0 if quota is None else quota.value.enforced
         is_open = enforced >= decision.targets.get(key, 0) and verdict.backed > 0
-        plan = plan_reservation(reservation, verdict, is_open=is_open, now=now)
         self._metrics.reservation(reservation.namespace, reservation.name, verdict.state.value)
-        return plan
+        opens = is_open and verdict.state is State.ACTIVE and not verdict.draining
+        if opens and verdict.ledger is not None and not holds(reservation.status.conditions, "Active"):
+            begun = max(verdict.ledger.window.start, verdict.ledger.accepted)
+            self._metrics.activated((now - begun).total_seconds())
+        return plan_reservation(reservation, verdict, is_open=is_open, now=now)
 
     def _measure(self, pool: Pool, capacity: PoolCapacity, decision: Decision) -> None:
         figures = decision.figures

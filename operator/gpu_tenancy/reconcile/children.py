@@ -1,0 +1,156 @@
+"""The operator's objects in a namespace: compared with what should stand, in an order that is safe wherever it stops.
+
+A quota limits nothing until the controller-manager has counted it, and one that was lowered limits as before until then.
+So access to a namespace begins only when all its quotas count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from gpu_tenancy.domain.naming import CLOSING_QUOTA, Tier, quota_of
+from gpu_tenancy.domain.quantity import parse
+from gpu_tenancy.reconcile.diff import merge_patch
+from gpu_tenancy.reconcile.plan import Create, Delete, Ref, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from gpu_tenancy.reconcile.observed import Observed
+    from gpu_tenancy.reconcile.plan import Manifest, Operation
+
+QUOTA = "ResourceQuota"
+BINDING = "RoleBinding"
+
+
+class Step(IntEnum):
+    """When an operation comes."""
+
+    FIRST = 0
+    """Namespaces, and access that changes or ends."""
+    LESS = 1
+    """GPU quotas that give less."""
+    MORE = 2
+    """GPU quotas that are new or give more."""
+    AROUND = 3
+    """The closing quota, which lets classes out or takes them back, and everything else but access."""
+    GONE = 4
+    """What is not wanted any more, now that the closing quota covers it."""
+    ACCESS = 5
+    """Access that begins."""
+
+
+class Standing(NamedTuple):
+    """An object as observed, and its manifest, decoded once."""
+
+    observed: Observed
+    manifest: Manifest
+
+
+@dataclass(slots=True)
+class Work:
+    """What is to be done in one namespace.
+
+    Attributes:
+        operations: what to write, each with its step.
+        waiting: whether the cluster has to do something before all stands.
+    """
+
+    operations: list[tuple[Step, Operation]] = field(default_factory=list)
+    waiting: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything is observed to stand as it should."""
+        return not self.operations and not self.waiting
+
+
+def compare(
+    desired: Iterable[Manifest], standing: Mapping[Ref, Standing], expendable: Collection[str], *, steady: bool
+) -> Work:
+    """Decide what to write so that the desired objects stand.
+
+    Args:
+        desired: what should stand in the namespace.
+        standing: the operator's objects that are there.
+        expendable: kinds of which nothing else may stand.
+        steady: whether all stood before, so that a difference is someone else's doing.
+    """
+    wanted = {Ref.of(manifest): manifest for manifest in desired}
+    patches = {ref: merge_patch(one.manifest, wanted[ref]) for ref, one in standing.items() if ref in wanted}
+    limited = all(
+        ref in patches and patches[ref] is None and standing[ref].observed.counted
+        for ref in wanted
+        if ref.kind == QUOTA
+    )
+    work = Work(waiting=not limited)
+    for ref, manifest in wanted.items():
+        present, patch = standing.get(ref), patches.get(ref)
+        if present is not None and present.observed.deleting:
+            work.waiting = True
+            continue
+        if present is not None and patch is None:
+            continue
+        if present is not None and patch is not None:
+            if not _is_immutable(patch):
+                work.operations.append(_update(present, manifest, patch, steady=steady))
+                continue
+            work.operations.append(_delete(present.observed, Step.LESS, repair=steady))
+        if ref.kind != BINDING or limited:
+            work.operations.append(_create(ref, manifest, repair=steady and _stood(ref, standing)))
+    for ref, present in standing.items():
+        if ref not in wanted and ref.kind in expendable and not present.observed.deleting:
+            repair = steady and quota_of(ref.name) is None
+            work.operations.append(_delete(present.observed, Step.GONE, repair=repair))
+    return work
+
+
+def not_in(closing: Standing | None) -> list[str]:
+    """Name the classes that a closing quota leaves to their own quotas."""
+    if closing is None:
+        return []
+    expressions = closing.manifest["spec"].get("scopeSelector", {}).get("matchExpressions", [])
+    return [value for one in expressions if one["operator"] == "NotIn" for value in one.get("values", [])]
+
+
+def _is_immutable(patch: Manifest) -> bool:
+    return "roleRef" in patch or "scopes" in patch.get("spec", {})
+
+
+def _stood(ref: Ref, standing: Mapping[Ref, Standing]) -> bool:
+    """Say whether an object that is missing was there when the tenant stood."""
+    closing = standing.get(Ref(ref.api_version, ref.kind, ref.namespace, CLOSING_QUOTA))
+    return ref.kind != QUOTA or quota_of(ref.name) is None or ref.name in not_in(closing)
+
+
+def _create(ref: Ref, manifest: Manifest, *, repair: bool) -> tuple[Step, Operation]:
+    if ref.kind == BINDING:
+        return Step.ACCESS, Create(manifest, repair=repair)
+    return Step.AROUND if quota_of(ref.name) is None else Step.MORE, Create(manifest, repair=repair)
+
+
+def _update(present: Standing, manifest: Manifest, patch: Manifest, *, steady: bool) -> tuple[Step, Operation]:
+    ref = present.observed.ref
+    if ref.kind == BINDING:
+        return Step.FIRST, Update(ref, patch, repair=steady)
+    of_gpus = quota_of(ref.name)
+    if of_gpus is None:
+        # Which resources there are to close is not the tenant's doing, so this may be no repair.
+        return Step.AROUND, Update(ref, patch, repair=steady and ref.name != CLOSING_QUOTA)
+    if not _raises(present.manifest, manifest):
+        return Step.LESS, Update(ref, patch)
+    promised = of_gpus[1] is not Tier.SPOT
+    return Step.MORE, Update(ref, patch, present.observed.resource_version if promised else None)
+
+
+def _delete(observed: Observed, step: Step, *, repair: bool) -> tuple[Step, Operation]:
+    step = Step.FIRST if observed.ref.kind == BINDING else step
+    return step, Delete(observed.ref, observed.uid, repair=repair)
+
+
+def _raises(observed: Manifest, desired: Manifest) -> bool:
+    """Say whether a quota gives more of anything than before; a line that is missing gave everything."""
+    before = observed["spec"].get("hard", {})
+    return any(key in before and parse(amount) > parse(before[key]) for key, amount in desired["spec"]["hard"].items())

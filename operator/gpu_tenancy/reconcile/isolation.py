@@ -1,0 +1,184 @@
+"""One namespace of a tenant: what should stand there, and what to write for it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, assert_never
+
+from gpu_tenancy.domain.grants import shares
+from gpu_tenancy.domain.naming import (
+    ACCELERATORS_ANNOTATION,
+    ADOPT_LABEL,
+    BASE_QUOTA,
+    CLOSING_QUOTA,
+    MANAGED_BY_LABEL,
+    SUSPENDED_LABEL,
+)
+from gpu_tenancy.domain.residency import Placement
+from gpu_tenancy.reconcile.children import BINDING, QUOTA, Standing, Step, Work, compare
+from gpu_tenancy.reconcile.diff import merge_patch
+from gpu_tenancy.reconcile.gpu_quotas import gpu_quotas, limits_of
+from gpu_tenancy.reconcile.ownership import Kept, Left, Reason, Removed, Retained, previous_reasons
+from gpu_tenancy.reconcile.plan import Create, Delete, Ref, Update
+from gpu_tenancy.render.base_quota import base_quota
+from gpu_tenancy.render.gpu_quota import quota_key
+from gpu_tenancy.render.limit_range import limit_range
+from gpu_tenancy.render.namespace import namespace, owner_reference, refers_to_tenant
+from gpu_tenancy.render.network_policy import default_deny, dns_peers, network_policies
+from gpu_tenancy.render.role_binding import role_bindings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gpu_tenancy.domain.grants import Share
+    from gpu_tenancy.reconcile.observed import Observed
+    from gpu_tenancy.reconcile.ownership import Claim
+    from gpu_tenancy.reconcile.plan import Manifest
+    from gpu_tenancy.reconcile.views import TenantView
+
+_EVERYTHING = (QUOTA, "LimitRange", "NetworkPolicy", BINDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What is the same for all namespaces of a tenant.
+
+    Attributes:
+        accelerators: every resource that GPU quotas list.
+        split: by pool, each namespace's share of the grant.
+        children: the operator's objects by namespace.
+        steady: whether the tenant stood completely at this generation, so that a difference is someone else's doing.
+    """
+
+    view: TenantView
+    accelerators: frozenset[str]
+    split: Mapping[str, Mapping[str, Share]]
+    children: Mapping[str, Mapping[Ref, Standing]]
+    steady: bool
+
+    @classmethod
+    def of(cls, view: TenantView, *, steady: bool) -> Contract:
+        """Read a view whose spec is not refused."""
+        children: defaultdict[str, dict[Ref, Standing]] = defaultdict(dict)
+        for ref, child in sorted(view.children.items()):
+            children[ref.namespace][ref] = Standing(child, child.manifest)
+        return cls(
+            view=view,
+            accelerators=view.accelerators | {pool.resourceName for pool in view.pools.values()},
+            split={} if view.spec is None else {one.pool: shares(one, view.spec.namespaces) for one in view.spec.gpus},
+            children=children,
+            steady=steady,
+        )
+
+
+def work_on(contract: Contract, claim: Claim) -> Work:
+    """Compare a namespace with what should stand there."""
+    match claim:
+        case Kept():
+            return _keep(contract, claim)
+        case Retained():
+            return _retain(contract, claim.observed)
+        case Removed():
+            return Work([(Step.FIRST, Delete(claim.observed.ref, claim.observed.uid))])
+        case Left():
+            return Work()
+    assert_never(claim)
+
+
+def _keep(contract: Contract, claim: Kept) -> Work:
+    view, name, spec = contract.view, claim.name, claim.spec
+    standing = contract.children.get(name, {})
+    steady = contract.steady and previous_reasons(view.status).get(name) == Reason.READY
+    platform = view.platform
+    dns = dns_peers(dict(platform.dns_namespace_labels), dict(platform.dns_pod_labels), platform.dns_addresses)
+    desired = [
+        *gpu_quotas(name, limits_of(view, name, contract.split), contract.accelerators, standing),
+        limit_range(name),
+        *network_policies(name, view.name, spec.network, dns, platform.closed_networks),
+        *role_bindings(name, spec.owners),
+    ]
+    desired.append(base_quota(name, spec.quota, suspended=spec.suspended, own=_own(desired)))
+    work = compare(desired, standing, _EVERYTHING, steady=steady)
+    _write_namespace(contract, claim, work, standing, steady=steady)
+    return work
+
+
+def _write_namespace(
+    contract: Contract, claim: Kept, work: Work, standing: Mapping[Ref, Standing], *, steady: bool
+) -> None:
+    view, spec, observed = contract.view, claim.spec, claim.observed
+    manifest: Manifest = {} if observed is None else observed.manifest
+    desired = namespace(
+        claim.name,
+        tenant=view.name,
+        placement=Placement.of(spec.residency).name,
+        default_pool=claim.declared.defaultPool,
+        suspended=spec.suspended,
+        pod_security=spec.workloads.podSecurity,
+        accelerators=contract.accelerators if observed is None else _counted(contract, manifest, standing, claim.name),
+    )
+    metadata, before = desired["metadata"], manifest.get("metadata", {})
+    # What opted in stays as a record, and whoever manages the namespace beside us keeps the name.
+    labels = before.get("labels", {})
+    metadata["labels"] |= {key: labels[key] for key in (ADOPT_LABEL, MANAGED_BY_LABEL) if key in labels}
+    own = [owner_reference(view.name, view.uid)] if spec.deletionPolicy == "Delete" else []
+    metadata |= _references(before.get("ownerReferences", []), own)
+    if observed is None:
+        # One that exists after all may be anybody's.
+        work.operations.append((Step.FIRST, Create(desired, adopt=False)))
+    else:
+        _update_namespace(work, observed, manifest, desired, steady=steady)
+
+
+def _update_namespace(work: Work, observed: Observed, manifest: Manifest, desired: Manifest, *, steady: bool) -> None:
+    if (patch := merge_patch(manifest, desired)) is not None:
+        repair = steady and "labels" in patch["metadata"]
+        # The version makes sure that it is still the namespace that was judged, and not another of the same name.
+        work.operations.append((Step.FIRST, Update(observed.ref, patch, observed.resource_version, repair=repair)))
+
+
+def _counted(contract: Contract, manifest: Manifest, standing: Mapping[Ref, Standing], name: str) -> Iterable[str]:
+    """Give the resources that pods may ask for by now: the fence lets none pass that the closing quota does not list."""
+    closing = standing.get(Ref("v1", QUOTA, name, CLOSING_QUOTA))
+    lines = {} if closing is None or not closing.observed.counted else closing.manifest["spec"].get("hard", {})
+    annotation = manifest["metadata"].get("annotations", {}).get(ACCELERATORS_ANNOTATION, "")
+    return {one for one in contract.accelerators if quota_key(one) in lines} | (
+        contract.accelerators & set(annotation.split(","))
+    )
+
+
+def _references(before: list[dict[str, Any]], own: list[dict[str, Any]]) -> dict[str, Any]:
+    """Have exactly our own reference among those to tenants, and leave the others."""
+    references = [*(one for one in before if not refers_to_tenant(one) or one in own)]
+    references += [one for one in own if one not in references]
+    return {} if references == before else {"ownerReferences": references}
+
+
+def _retain(contract: Contract, observed: Observed) -> Work:
+    """Shut a namespace: no access, no GPUs, no new pods. Its data and its network isolation stay."""
+    name, manifest = observed.ref.name, observed.manifest
+    standing = contract.children.get(name, {})
+    base = standing.get(Ref("v1", QUOTA, name, BASE_QUOTA))
+    desired = [*gpu_quotas(name, {}, contract.accelerators, standing), default_deny(name)]
+    said = {} if base is None else base.manifest["spec"].get("hard", {})
+    desired.append(base_quota(name, said, suspended=True, own=_own(desired)))
+    work = compare(desired, standing, (QUOTA, BINDING), steady=False)
+    metadata = manifest["metadata"]
+    shut = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "labels": {**metadata["labels"], SUSPENDED_LABEL: "true"},
+            "annotations": metadata.get("annotations", {}),
+            **_references(metadata.get("ownerReferences", []), []),
+        },
+    }
+    _update_namespace(work, observed, manifest, shut, steady=False)
+    return work
+
+
+def _own(desired: list[Manifest]) -> Counter[str]:
+    """Count the operator's objects by kind, with the base quota."""
+    return Counter([QUOTA, *(manifest["kind"] for manifest in desired)])

@@ -1,0 +1,110 @@
+"""The base quota of a namespace: CPU, memory, storage and object counts; everything but GPUs.
+
+| key | default | why |
+|---|---|---|
+| requests.cpu, requests.memory | 512, 4Ti | about two DGX B200 |
+| requests.ephemeral-storage | 4Ti | |
+| limits.* | twice that | never less than what is said for requests.* |
+| requests.storage, persistentvolumeclaims | 20Ti, 100 | |
+| pods | 1000 | 0 while suspended |
+| services; services.nodeports, services.loadbalancers | 200; 0, 0 | ways in are granted, not taken |
+| configmaps, secrets, resourcequotas, replicationcontrollers | 1000, 1000, 128, 10 | |
+| count/... of other kinds | see below | no tenant floods the API server |
+| count/resourceclaims, count/resourceclaimtemplates | 0, 0 | claims are a way to GPUs past the GPU quotas |
+
+`spec.quota` replaces any of them, and adds others.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.domain.naming import BASE_QUOTA
+from gpu_tenancy.domain.quantity import parse
+from gpu_tenancy.render.manifest import Manifest, managed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_REQUESTS = {"cpu": "512", "memory": "4Ti", "ephemeral-storage": "4Ti"}
+_LIMITS = {"cpu": "1024", "memory": "8Ti", "ephemeral-storage": "8Ti"}
+_COUNTS = {
+    "pods": "1000",
+    "services": "200",
+    "services.nodeports": "0",
+    "services.loadbalancers": "0",
+    "configmaps": "1000",
+    "secrets": "1000",
+    "replicationcontrollers": "10",
+    "resourcequotas": "128",
+    "persistentvolumeclaims": "100",
+}
+_OTHERS = {
+    "requests.storage": "20Ti",
+    "count/serviceaccounts": "200",
+    "count/deployments.apps": "500",
+    "count/replicasets.apps": "5000",
+    "count/statefulsets.apps": "200",
+    "count/daemonsets.apps": "20",
+    "count/jobs.batch": "2000",
+    "count/cronjobs.batch": "200",
+    "count/ingresses.networking.k8s.io": "100",
+    "count/networkpolicies.networking.k8s.io": "100",
+    "count/roles.rbac.authorization.k8s.io": "100",
+    "count/rolebindings.rbac.authorization.k8s.io": "100",
+    "count/gpureservations.gpu-tenancy.dev": "500",
+    "count/resourceclaims.resource.k8s.io": "0",
+    "count/resourceclaimtemplates.resource.k8s.io": "0",
+}
+# Keys that count the operator's own objects as well.
+_OWN = {
+    "ResourceQuota": ("resourcequotas", "count/resourcequotas"),
+    "LimitRange": ("count/limitranges",),
+    "NetworkPolicy": ("count/networkpolicies.networking.k8s.io",),
+    "RoleBinding": ("count/rolebindings.rbac.authorization.k8s.io",),
+}
+_STANDARD = frozenset(
+    [*_COUNTS, "requests.storage", *_REQUESTS]
+    + [f"{kind}.{name}" for kind in ("requests", "limits") for name in _REQUESTS]
+)
+_LARGEST = 2**63 - 1
+_FINEST = 10**9
+_PART = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_PREFIXED = re.compile(rf"(?=.{{1,253}}/){_PART}(\.{_PART})*/(?=.{{1,63}}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+
+
+def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own: Mapping[str, int]) -> Manifest:
+    """Render the quota.
+
+    Args:
+        namespace: where it counts.
+        said: quantities by key that replace the defaults.
+        suspended: whether no new pod may be created.
+        own: how many objects the operator itself has in the namespace, by kind; it never shuts itself out.
+    """
+    hard = {**_COUNTS, **_OTHERS, **{f"requests.{name}": amount for name, amount in _REQUESTS.items()}, **said}
+    for name, amount in _LIMITS.items():
+        requests = hard[f"requests.{name}"]
+        hard.setdefault(f"limits.{name}", max(amount, requests, key=parse))
+    for kind, number in own.items():
+        for key in _OWN[kind]:
+            if key in hard:
+                hard[key] = max(hard[key], str(number), key=parse)
+    if suspended:
+        hard["pods"] = "0"
+    return managed("v1", "ResourceQuota", namespace, BASE_QUOTA, spec={"hard": hard})
+
+
+def faults(said: Mapping[str, str]) -> Iterator[str]:
+    """Say what the API server would refuse, or store otherwise than it is written."""
+    for key, amount in said.items():
+        value = parse(amount)
+        if "/" not in key and key not in _STANDARD:
+            yield f"spec.quota names {key}, which no quota counts: write requests.{key}, limits.{key} or count/{key}"
+        elif "/" in key and not _PREFIXED.fullmatch(key):
+            yield f"spec.quota names {key}, which is no resource: write count/<plural>.<group>"
+        elif (key in _COUNTS or "/" in key) and value.denominator != 1:
+            yield f"spec.quota.{key} is {amount}, but only whole numbers are counted"
+        elif value > _LARGEST or (value * _FINEST).denominator != 1:
+            yield f"spec.quota.{key} is {amount}, which is out of the range of quantities"

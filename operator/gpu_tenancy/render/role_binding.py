@@ -1,0 +1,41 @@
+"""RoleBindings: one for each role that somebody has, to the ClusterRole of the same name from the chart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.domain.naming import OPERATOR
+from gpu_tenancy.render.manifest import Manifest, managed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpu_tenancy.api.tenant import Owner
+
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def role_bindings(namespace: str, owners: Sequence[Owner]) -> list[Manifest]:
+    """Render the bindings of a namespace."""
+    return [
+        managed(
+            f"{_RBAC}/v1",
+            "RoleBinding",
+            namespace,
+            name := f"{OPERATOR}-{role.lower()}",
+            roleRef={"apiGroup": _RBAC, "kind": "ClusterRole", "name": name},
+            subjects=subjects,
+        )
+        for role in ("Owner", "Editor", "Viewer")
+        if (subjects := [_subject(owner) for owner in _ordered(owners) if owner.role == role])
+    ]
+
+
+def _ordered(owners: Sequence[Owner]) -> list[Owner]:
+    return sorted(owners, key=lambda owner: (owner.kind, owner.namespace or "", owner.name))
+
+
+def _subject(owner: Owner) -> dict[str, str]:
+    if owner.namespace is not None:
+        return {"kind": owner.kind, "name": owner.name, "namespace": owner.namespace}
+    return {"kind": owner.kind, "name": owner.name, "apiGroup": _RBAC}

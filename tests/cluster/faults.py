@@ -157,6 +157,7 @@ class FaultProxy:
         *,
         reason: str = "",
         retry_after: int | None = None,
+        location: str = "",
         body: bytes | None = None,
         when: When,
         times: int = 1,
@@ -167,6 +168,7 @@ class FaultProxy:
             seen.status = status
             content = {"kind": "Status", "status": "Failure", "code": status, "reason": reason, "message": "by test"}
             headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+            headers |= {"Location": location} if location else {}
             return web.Response(status=status, headers=headers, body=orjson.dumps(content) if body is None else body)
 
         self._faults.append(_Fault(when, times, act))

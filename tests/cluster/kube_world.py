@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+_SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,16 @@ async def open_world(admin: Path) -> AsyncIterator[World]:
         Client(proxy.credentials(), field_manager="tested") as client,
     ):
         await truth.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        # The controller-manager puts one there; waiting keeps counts exact.
+        # The controller-manager puts things there: one config map that would confuse counts, and what pods need.
         world = World(name, truth, proxy, client)
-        await eventually(lambda: _has_root_ca(world))
+        await eventually(lambda: _is_furnished(world))
         yield world
         await truth.delete(NAMESPACE, name)
 
 
-async def _has_root_ca(world: World) -> bool:
-    return "kube-root-ca.crt" in await world.data()
+async def _is_furnished(world: World) -> bool:
+    accounts = [item async for page in world.truth.list(_SERVICE_ACCOUNT, world.namespace) for item in page.items]
+    return bool(accounts) and "kube-root-ca.crt" in await world.data()
 
 
 async def eventually(condition: Callable[[], Awaitable[bool] | bool], seconds: float = 30) -> None:

@@ -98,18 +98,18 @@ async def test_an_event_about_a_cluster_scoped_object_is_in_the_default_namespac
 
 async def test_repetitions_are_counted_and_told_together() -> None:
     sink = Sink()
-    async with recording(sink) as recorder:
-        recorder.record(ACME, "Normal", "Ready", "all stands")
-        await asyncio.sleep(0.02)
-        for _ in range(9):
+    async with recording(sink, collect=0.5) as recorder:
+        for _ in range(10):
             recorder.record(ACME, "Normal", "Ready", "all stands")
-        await settle()
+            await asyncio.sleep(0.01)
+        assert sink.patched == []
+        await asyncio.sleep(0.6)
         assert len(sink.created) == 1
         ((namespace, name, patch),) = sink.patched
         assert (namespace, name) == ("default", sink.created[0]["metadata"]["name"])
         assert patch["series"]["count"] == 10
         recorder.record(ACME, "Normal", "Ready", "all stands")
-        await settle()
+        await asyncio.sleep(0.6)
         assert sink.patched[-1][2]["series"]["count"] == 11
 
 

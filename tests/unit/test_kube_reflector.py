@@ -82,6 +82,15 @@ async def test_silence_leads_to_a_list() -> None:
     assert store.values() == ("restored",)
 
 
+async def test_an_expired_version_leads_to_a_list() -> None:
+    expired = ApiError(410, "Expired", "too old")
+    script = Script([Page([], "5"), Page([node("a", 7)], "9")], [[expired]])
+    store: Store[str] = Store(lambda raw: raw["data"])
+    await reflect(script, store, lambda: "watch 9" in script.asked)
+    assert script.asked == ["list", "watch 5", "list", "watch 9"]
+    assert len(store) == 1
+
+
 async def test_a_refused_connection_does_not_lead_to_a_list() -> None:
     refused = ApiTimeoutError("connecting took too long", sent=False, write=False)
     script = Script([Page([], "100")], [[refused], [refused]])

@@ -77,6 +77,14 @@ def test_an_object_that_left_the_selection_may_come_back() -> None:
     assert len(store) == 1
 
 
+def test_an_object_that_is_known_to_have_come_back_stays() -> None:
+    store = new_store()
+    store.observe(obj("a", 1))
+    store.observe(obj("a", 5))
+    store.forget(Key("n", "a"), "u1", "3")
+    assert len(store) == 1
+
+
 def test_what_was_deleted_for_good_stays_away_whatever_the_watch_still_tells() -> None:
     store = new_store()
     store.observe(obj("a", 1))

@@ -1,7 +1,7 @@
 """HTTP to one API server: authentication, concurrency, retries that can do no harm, failures as KubeErrors.
 
-Sent again is only what the server says it has not done (429, 503 with Retry-After, 401) and what never reached it.
-Everything else is the caller's decision.
+Sent again is only what the server says it has not done (429, 503 with Retry-After, 401) and what never reached it; and,
+by aiohttp itself, a GET or DELETE when a pooled connection turns out to be dead. Everything else is the caller's decision.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Transport:
             silence: seconds without a byte after which the connection counts as lost.
 
         Raises:
-            KubeError: if there was no good answer, or it broke off within a line.
+            KubeError: if there was no good answer, or the connection was lost.
         """
         access = await self._credentials.access()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
@@ -223,5 +223,3 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
             begun = []
         if rest:
             begun.append(rest)
-    if begun:
-        raise aiohttp.ClientPayloadError("the stream ended within a line")

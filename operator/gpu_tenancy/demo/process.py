@@ -11,6 +11,7 @@ import sysconfig
 from pathlib import Path
 
 import aiohttp
+import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
 from gpu_tenancy.demo.observe import NotObserved, NotYet
@@ -79,16 +80,18 @@ class OperatorProcess:
         except subprocess.TimeoutExpired:
             self.kill()
 
-    async def ready(self) -> None:
-        """Ask it whether it is ready.
+    async def leads(self) -> None:
+        """Ask it whether it holds the Lease and has begun to work; a replica that stands by is ready as well.
 
         Raises:
-            NotYet: it is not; the message says what is missing.
-            NotObserved: it never will be.
+            NotYet: it does not; the message says how it stands.
+            NotObserved: it never will.
         """
         if not self.running:
             raise NotObserved(f"its process has ended; see {self.log}")
-        await self._get("/readyz")
+        caches = orjson.loads(await self._get("/readyz"))["checks"]["caches"]
+        if caches["detail"] != "complete":
+            raise NotYet(f"its caches are {caches['detail']}")
 
     async def writes(self) -> int:
         """Ask it how many writes, other than of its lease, the API server accepted from it."""

@@ -63,7 +63,7 @@ async def restart_operator(world: World) -> str:
     before = await _versions(world)
     holder = (await world.admin.get(LEASE, "gpu-tenancy", OPERATOR_NAMESPACE))["spec"]["holderIdentity"]
     world.operator.start()
-    await eventually("the operator ready again", world.operator.ready, within=30)
+    await eventually("the operator leading again", world.operator.leads, within=30)
     lease: Object = await world.admin.get(LEASE, "gpu-tenancy", OPERATOR_NAMESPACE)
     if lease["spec"]["holderIdentity"] == holder:
         raise NotObserved("the operator says that it is ready and does not hold the Lease")

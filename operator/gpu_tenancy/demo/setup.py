@@ -91,9 +91,9 @@ def _is_ready(node: Object) -> bool:
 async def start_operator(world: World) -> str:
     """Start the operator with the rights of its service account."""
     world.operator.start()
-    await eventually("the operator ready", world.operator.ready, within=30)
+    await eventually("the operator leading", world.operator.leads, within=30)
     lease = await world.admin.get(LEASE, "gpu-tenancy", OPERATOR_NAMESPACE)
-    return f"{lease['spec']['holderIdentity']} holds the Lease and is ready"
+    return f"{lease['spec']['holderIdentity']} holds the Lease, and its caches are complete"
 
 
 async def offer_pools(world: World) -> str:

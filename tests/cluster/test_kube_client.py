@@ -184,6 +184,31 @@ async def test_who_may_not_write_sends_nothing_not_even_again(world: World) -> N
     assert seen == [("create", "ConfigMap", 201), ("create", "ConfigMap", 429), ("get", "ConfigMap", 200)]
 
 
+async def test_every_write_that_was_allowed_is_told_to_have_ended(world: World) -> None:
+    allowed: list[bool] = []
+    ended: list[int] = []
+    async with Client(
+        world.proxy.credentials(),
+        field_manager="tested",
+        may_write=lambda: allowed.append(True) or True,
+        on_request=lambda _verb, _kind, status, _seconds: ended.append(status),
+    ) as client:
+        with pytest.raises(TypeError):
+            await client.create(CONFIG_MAP, world.config_map("a") | {"data": object()})
+        world.proxy.cut(when=is_write)
+        with pytest.raises(ApiUnavailableError):
+            await client.create(CONFIG_MAP, world.config_map("a"))
+        world.proxy.delay(5, when=is_write)
+        cancelled = asyncio.create_task(client.create(CONFIG_MAP, world.config_map("a")))
+        await asyncio.sleep(0.2)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        world.proxy.answer(429, when=is_write)
+        await client.create(CONFIG_MAP, world.config_map("a"))
+    assert ended == [0, 0, 0, 429, 201]
+    assert len(allowed) == len(ended)
+
+
 async def test_no_more_requests_than_allowed_are_under_way(world: World) -> None:
     under_way = most = 0
 

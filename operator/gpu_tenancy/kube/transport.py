@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 OnRequest = Callable[[str, str, int, float], None]
-"""Told of every request sent: verb, kind, HTTP status (0 if none came) and seconds."""
+"""Told of every request when it has ended: verb, kind, HTTP status (0 if none came) and seconds.
+
+A write is told exactly once for each time that it was allowed to be sent, whatever became of it.
+"""
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -170,12 +173,12 @@ class Transport:
         """Make one HTTP exchange; failures, also those while the caller reads the body, come out as KubeErrors."""
         status = 0
         began = time.perf_counter()
-        headers = dict(access.headers)
-        data = None
-        if request.body is not None:
-            headers["Content-Type"] = request.content_type
-            data = orjson.dumps(request.body)
         try:
+            headers = dict(access.headers)
+            data = None
+            if request.body is not None:
+                headers["Content-Type"] = request.content_type
+                data = orjson.dumps(request.body)
             async with self._session.request(
                 _HTTP_METHODS[request.verb],
                 # Encoded already: nothing in a name may be read as a part of the URL.

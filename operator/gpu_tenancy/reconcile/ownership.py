@@ -1,8 +1,8 @@
-"""Which namespaces are a tenant's, and what becomes of each. At any time at most one tenant acts on a namespace.
+"""Which namespaces are a tenant's, and what becomes of each.
 
-Its label says whose a namespace is, and only the operator and the cluster's administrators can write it. Where there is
-no label yet, the oldest tenant that lists the namespace gets it. A label that was changed or lost is put back if the
-tenant stood there until now: its objects are still inside, and its own status says so.
+The view names for each listed namespace the one tenant that may have it. That tenant acts on it if nobody has it yet, or
+if it carries its label, which only the operator and the cluster's administrators can write. A label that was changed or
+lost is put back if the tenant stood there until now: its objects are still inside, and its own status says so.
 """
 
 from __future__ import annotations
@@ -124,16 +124,19 @@ def previous_reasons(status: IndustrialTenantStatus | None) -> dict[str, str]:
 def _listed(view: TenantView, spec: IndustrialTenantSpec, declared: TenantNamespace, *, inside: bool) -> Claim:
     name, observed = declared.name, view.namespaces.get(declared.name)
     labels: Mapping[str, str] = {} if observed is None else observed.labels
+    # It needs both: a status may be older than the namespace, and objects may be another tenant's.
+    stands = inside and previous_reasons(view.status).get(name) in _STOOD
     if name in {"default", view.platform.operator_namespace} or name.startswith(_RESERVED_PREFIXES):
         message = f"{name} belongs to the platform: choose another name in spec.namespaces"
         return Left(name, Reason.RESERVED, message, listed=True)
-    if not _is_ours(view, name, labels.get(TENANT_LABEL, ""), inside=inside):
+    foreign = labels.get(TENANT_LABEL, view.name) != view.name and not stands
+    if foreign or view.claims.get(name, view.name) != view.name:
         message = f"{name} belongs to another tenant: choose another name in spec.namespaces"
         return Left(name, Reason.NAME_TAKEN, message, listed=True)
     if observed is not None and observed.deleting:
         message = f"{name} is being deleted; it is created anew when it is gone"
         return Left(name, Reason.TERMINATING, message, listed=True)
-    if observed is None or TENANT_LABEL in labels or _stands(view, name, inside=inside):
+    if observed is None or TENANT_LABEL in labels or stands:
         return Kept(spec, declared, observed)
     if labels.get(ADOPT_LABEL) == view.name:
         return Kept(spec, declared, observed, adopted=True)
@@ -141,18 +144,6 @@ def _listed(view: TenantView, spec: IndustrialTenantSpec, declared: TenantNamesp
         f"{name} exists and is nobody's: label it {ADOPT_LABEL}={view.name} to have it adopted, or choose another name"
     )
     return Left(name, Reason.NOT_ADOPTED, message, listed=True)
-
-
-def _is_ours(view: TenantView, name: str, holder: str, *, inside: bool) -> bool:
-    """Say whether this tenant, and so no other, may act on a listed namespace; `holder` is the label, if any."""
-    first = view.claims.get(name, view.name) == view.name
-    if holder == view.name:
-        return first or previous_reasons(view.status).get(name) not in REFUSALS
-    return first and (not holder or _stands(view, name, inside=inside))
-
-
-def _stands(view: TenantView, name: str, *, inside: bool) -> bool:
-    return inside and previous_reasons(view.status).get(name) in _STOOD
 
 
 def _unlisted(view: TenantView, observed: Observed) -> Claim:

@@ -47,7 +47,8 @@ class TenantView:
         allotments: what the hard limit of each GPU quota is to be now, by (namespace, pool, tier).
         grants: what the pools decided for the tenant, by pool; absent while a pool has not decided yet.
         namespaces: every namespace that the tenant lists or that carries its label, as observed, by name.
-        claims: for each listed namespace the tenant whose claim is the oldest, by namespace.
+        claims: for each listed namespace the one tenant that may have it: the one whose label it carries as long as that
+            lists it, else the oldest that does.
         children: the managed objects in these namespaces.
     """
 

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.naming import BASE_QUOTA
@@ -74,6 +75,10 @@ _PART = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _PREFIXED = re.compile(rf"(?=.{{1,253}}/){_PART}(\.{_PART})*/(?=.{{1,63}}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
+# The same few amounts are compared for every namespace.
+_number = lru_cache(parse)
+
+
 def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own: Mapping[str, int]) -> Manifest:
     """Render the quota.
 
@@ -86,11 +91,11 @@ def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own:
     hard = {**_COUNTS, **_OTHERS, **{f"requests.{name}": amount for name, amount in _REQUESTS.items()}, **said}
     for name, amount in _LIMITS.items():
         requests = hard[f"requests.{name}"]
-        hard.setdefault(f"limits.{name}", max(amount, requests, key=parse))
+        hard.setdefault(f"limits.{name}", max(amount, requests, key=_number))
     for kind, number in own.items():
         for key in _OWN[kind]:
             if key in hard:
-                hard[key] = max(hard[key], str(number), key=parse)
+                hard[key] = max(hard[key], str(number), key=_number)
     if suspended:
         hard["pods"] = "0"
     return managed("v1", "ResourceQuota", namespace, BASE_QUOTA, spec={"hard": hard})
@@ -99,7 +104,7 @@ def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own:
 def faults(said: Mapping[str, str]) -> Iterator[str]:
     """Say what the API server would refuse, or store otherwise than it is written."""
     for key, amount in said.items():
-        value = parse(amount)
+        value = _number(amount)
         if "/" not in key and key not in _STANDARD:
             yield f"spec.quota names {key}, which no quota counts: write requests.{key}, limits.{key} or count/{key}"
         elif "/" in key and not _PREFIXED.fullmatch(key):

@@ -26,9 +26,10 @@ from gpu_tenancy.api.common import (
     parse_duration,
     parse_instant,
 )
-from gpu_tenancy.api.crd import UnsupportedModelError, custom_resource_definition, document
+from gpu_tenancy.api.crd import custom_resource_definition, document
 from gpu_tenancy.api.pattern import why_not_portable
 from gpu_tenancy.api.schema import ApiModel, Kind, ListType
+from gpu_tenancy.api.structural import UnsupportedModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, Optional
 
 import pytest
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from gpu_tenancy.api.common import Duration
-from gpu_tenancy.api.crd import UnsupportedModelError, custom_resource_definition, document
+from gpu_tenancy.api.crd import custom_resource_definition, document
 from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule, Verbatim, name_rule
+from gpu_tenancy.api.structural import UnsupportedModelError
 
 Text = Annotated[str, StringConstraints(max_length=8)]
 Count = Annotated[int, Field(ge=0, le=9)]
@@ -135,6 +136,11 @@ REFUSED = [
     (dict[Key, Text], "is a map without a largest size"),
     (Annotated[dict[Text, Text], Field(max_length=3)], "is a map whose keys are not bounded"),
     (Annotated[dict[Key, str], Field(max_length=3)], "is a text without a largest length"),
+    (Annotated[Text, AfterValidator(str.upper)], "has a validator"),
+    (
+        Annotated[list[Annotated[Text, Immutable("no")]], Field(max_length=3), ListType("set")],
+        "is marked immutable inside",
+    ),
     (Open, "has no description"),
     (Renamed, "has an alias"),
     (Recursive, "Recursive contains itself"),

@@ -17,6 +17,7 @@ def test_a_pattern_that_all_engines_read_alike_passes(pattern: str) -> None:
     ("pattern", "reason"),
     [
         ("a$", "not anchored"),
+        ("^'$", "has a quote"),
         ("^a", "not anchored"),
         (r"^a\$", "not anchored"),
         ("^a|b$", "alternatives outside a group"),

@@ -4,6 +4,7 @@ from gpu_tenancy.api.common import API_VERSION, GROUP, VERSION
 from gpu_tenancy.api.pool import GPU_POOL, GpuPoolSpec, GpuPoolStatus
 from gpu_tenancy.api.region import REGION, RegionSpec, RegionStatus
 from gpu_tenancy.api.reservation import GPU_RESERVATION, GpuReservationSpec, GpuReservationStatus
+from gpu_tenancy.api.resource import InvalidObject, Resource, parse
 from gpu_tenancy.api.tenant import INDUSTRIAL_TENANT, IndustrialTenantSpec, IndustrialTenantStatus
 
 KINDS = (REGION, GPU_POOL, INDUSTRIAL_TENANT, GPU_RESERVATION)
@@ -23,6 +24,9 @@ __all__ = [
     "GpuReservationStatus",
     "IndustrialTenantSpec",
     "IndustrialTenantStatus",
+    "InvalidObject",
     "RegionSpec",
     "RegionStatus",
+    "Resource",
+    "parse",
 ]

@@ -23,6 +23,8 @@ def why_not_portable(pattern: str) -> str | None:
 def _reasons(pattern: str) -> Iterator[str]:
     if not (pattern.startswith("^") and pattern.endswith("$") and not pattern.endswith(r"\$")):
         yield "is not anchored with ^ and $"
+    if "'" in pattern:
+        yield "has a quote, which would end it where it is part of a rule"
     depth, previous = 0, ""
     for token in _TOKEN.finditer(pattern):
         text = token[0]

@@ -7,6 +7,7 @@ import typer
 from gpu_tenancy.cli import localcluster
 from gpu_tenancy.cli.crds import crds
 from gpu_tenancy.cli.demo import demo
+from gpu_tenancy.cli.run import run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -16,6 +17,7 @@ def gpu_tenancy() -> None:
     """Rent out the GPUs of a Kubernetes cluster."""
 
 
+app.command()(run)
 app.command()(crds)
 app.command()(demo)
 app.add_typer(localcluster.app, name="localcluster")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,7 @@ def run(
         in_cluster = kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ
         return Credentials.in_cluster() if in_cluster else Credentials.from_kubeconfig(kubeconfig, context)
 
-    asyncio.run(_run(Operator(settings, credentials, KindWatcher)))
+    asyncio.run(_run(Operator(settings, credentials, partial(KindWatcher, credentials))))
 
 
 async def _run(operator: Operator) -> None:

@@ -11,8 +11,9 @@ from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.observability.metrics import QuotaSeries
 from gpu_tenancy.reconcile.plan import Create, Delete, Update
-from gpu_tenancy.reconcile.tenants import plan_tenant
+from gpu_tenancy.reconcile.tenants import plan_failure, plan_tenant
 from gpu_tenancy.reconcile.views import TenantView
+from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.world import Broken
 
@@ -49,8 +50,14 @@ class TenantController:
             return
         view = self._view(name, tenant)
         plan = plan_tenant(view, self._clock.now())
-        with self._raises.of(plan):
-            await self._executor.execute(plan)
+        try:
+            with self._raises.of(plan):
+                await self._executor.execute(plan)
+        except ExecutionError as error:
+            if not error.conflict:
+                failure = plan_failure(view, str(error), self._clock.now(), permanent=not error.transient)
+                await self._executor.execute(failure)
+            raise
         self._measure(name, view, plan)
 
     def _waits_for_pools(self, tenant: Tenant | Broken | None) -> bool:

@@ -1,0 +1,409 @@
+"""The operator against a real control plane: tenants, placement, quotas and reservations, as users see them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
+from gpu_tenancy.localcluster import ControlPlane, nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+API = "gpu-tenancy.dev/v1alpha1"
+GPU = "requests.nvidia.com/gpu"
+OWNED = "app.kubernetes.io/managed-by=gpu-tenancy"
+pytestmark = pytest.mark.usefixtures("operator")
+CHILDREN = ("resourcequotas", "limitranges", "networkpolicies", "rolebindings")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A site with 32 B200 and 32 RTX PRO GPUs in Munich, and a place for pods without GPUs."""
+    with ControlPlane(tmp_path_factory.mktemp("operator-cluster")) as control_plane:
+        install_charts(control_plane, ROOT)
+        cluster = Cluster(control_plane)
+        for model, count in (("dgx-b200", 4), ("rtx-pro", 4), ("cpu", 2)):
+            asyncio.run(nodes.add(control_plane, model=model, count=count, region="eu-de"))
+        cluster.apply(
+            region("eu-de", "DE", ["DE", "EU", "EEA"]),
+            region("eu-ch2", "CH", ["CH"]),
+            pool("b200", "NVIDIA-B200"),
+            pool("rtx-pro", "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"),
+        )
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
+    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as running:
+        yield running
+
+
+def region(name: str, country: str, jurisdictions: list[str]) -> dict[str, Any]:
+    selector = {"matchLabels": {"topology.kubernetes.io/region": name}}
+    spec = {"country": country, "jurisdictions": jurisdictions, "nodeSelector": selector}
+    return {"apiVersion": API, "kind": "Region", "metadata": {"name": name}, "spec": spec}
+
+
+def pool(name: str, model: str, **more: Any) -> dict[str, Any]:
+    spec = {
+        "region": "eu-de",
+        "model": model,
+        "nodeSelector": {"matchLabels": {"nvidia.com/gpu.product": model}},
+        "gpusPerNode": 8,
+        "reservations": {"minimumDuration": "1s", "gracePeriod": "4s", "noticeBeforeEnd": "8s"},
+    }
+    return {"apiVersion": API, "kind": "GpuPool", "metadata": {"name": name}, "spec": spec | more}
+
+
+def tenant(name: str, *namespaces: str, **more: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "owners": [{"kind": "Group", "name": f"{name}-admins", "role": "Owner"}],
+        "residency": {"jurisdictions": ["DE"]},
+        "namespaces": [{"name": namespace, "defaultPool": "b200"} for namespace in namespaces],
+        "gpus": [{"pool": "b200", "guaranteed": 2, "spot": 8, "reservable": 16}],
+        "deletionPolicy": "Delete",
+    }
+    return {"apiVersion": API, "kind": "IndustrialTenant", "metadata": {"name": name}, "spec": spec | more}
+
+
+def pod(name: str, namespace: str, gpus: int = 0, **labels: str) -> dict[str, Any]:
+    security = {
+        "runAsNonRoot": True,
+        "runAsUser": 1000,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container: dict[str, Any] = {"name": "main", "image": "registry.example/app:1", "securityContext": security}
+    if gpus:
+        container["resources"] = {"limits": {"nvidia.com/gpu": gpus}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
+    }
+
+
+def hard(cluster: Cluster, namespace: str, quota: str) -> str | None:
+    found = cluster.get("resourcequota", quota, namespace)
+    return None if found is None else found.get("status", {}).get("hard", {}).get(GPU)
+
+
+def running(cluster: Cluster, name: str, namespace: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        found = cluster.get("pod", name, namespace)
+        return found if found is not None and found.get("status", {}).get("phase") == "Running" else None
+
+    return eventually(look, lambda: f"pod {cluster.get('pod', name, namespace)}")
+
+
+def ready(cluster: Cluster, name: str) -> None:
+    cluster.until("itn", name, "Ready", "True")
+
+
+def test_nodes_are_placed_and_pools_count_them(cluster: Cluster) -> None:
+    cluster.until("pool", "b200", "Ready", "True")
+    status = eventually(lambda: (s := cluster.get("pool", "b200")["status"]) and s.get("usable") == 32 and s)
+
+    assert (status["nodes"], status["capacity"]) == (4, 32)
+    (node,) = cluster.list("node", selector="kubernetes.io/hostname=dgx-b200-0001")[:1] or cluster.list("node")[:1]
+    labels = cluster.get("node", node["metadata"]["name"])["metadata"]["labels"]
+    assert labels["gpu-tenancy.node-restriction.kubernetes.io/region"] == "eu-de"
+
+
+def test_a_tenant_becomes_ready_with_everything_in_its_namespaces(cluster: Cluster) -> None:
+    cluster.apply(tenant("acme", "acme-train", "acme-serve"))
+    ready(cluster, "acme")
+
+    status = cluster.get("itn", "acme")["status"]
+    assert status["placement"] == "DE"
+    assert status["regions"] == ["eu-de"]
+    assert status["readyNamespaces"] == "2/2"
+    for namespace in ("acme-train", "acme-serve"):
+        labels = cluster.get("namespace", namespace)["metadata"]["labels"]
+        assert labels["gpu-tenancy.dev/tenant"] == "acme"
+        assert labels["gpu-tenancy.dev/placement"] == "DE"
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        for kind in CHILDREN:
+            assert cluster.list(kind, namespace, OWNED), f"{kind} of {namespace}"
+    assert hard(cluster, "acme-train", "gpu-b200-guaranteed") == "2"
+    assert hard(cluster, "acme-serve", "gpu-other") == "0"
+
+
+def test_its_pods_run_in_its_pool_and_no_further_than_its_quota(cluster: Cluster) -> None:
+    cluster.apply(tenant("bolt", "bolt-train"))
+    ready(cluster, "bolt")
+    anna = cluster.control_plane.kubeconfig("anna", ["bolt-admins"])
+
+    eventually(lambda: hard(cluster, "bolt-train", "gpu-b200-guaranteed") == "2")
+    cluster.create(pod("one", "bolt-train", gpus=2), kubeconfig=anna)
+    found = running(cluster, "one", "bolt-train")
+    node = cluster.get("node", found["spec"]["nodeName"])["metadata"]["labels"]
+    assert node["gpu-tenancy.node-restriction.kubernetes.io/pool"] == "b200"
+    assert node["topology.kubernetes.io/region"] == "eu-de"
+
+    with pytest.raises(Exception, match="exceeded quota: gpu-b200-guaranteed"):
+        cluster.create(pod("two", "bolt-train", gpus=1), kubeconfig=anna)
+
+
+def test_a_residency_that_its_regions_contradict_is_refused(cluster: Cluster) -> None:
+    cluster.apply(tenant("alpine", "alpine-a", residency={"jurisdictions": ["EU"], "regions": ["eu-ch2"]}, gpus=[]))
+
+    stalled = cluster.until("itn", "alpine", "Stalled", "True")
+
+    assert "eu-ch2" in stalled["message"]
+    assert cluster.get("namespace", "alpine-a") is None
+
+
+def test_drift_in_any_child_is_repaired(cluster: Cluster) -> None:
+    cluster.apply(tenant("drift", "drift-a"))
+    ready(cluster, "drift")
+    before = {
+        (kind, one["metadata"]["name"]): one["metadata"]["uid"]
+        for kind in CHILDREN
+        for one in cluster.list(kind, "drift-a", OWNED)
+    }
+
+    for kind in CHILDREN:
+        cluster.kubectl("delete", kind, "-n", "drift-a", "-l", OWNED)
+
+    def restored() -> bool:
+        after = {
+            (kind, one["metadata"]["name"]): one["metadata"]["uid"]
+            for kind in CHILDREN
+            for one in cluster.list(kind, "drift-a", OWNED)
+        }
+        return after.keys() == before.keys() and not set(after.values()) & set(before.values())
+
+    eventually(restored)
+    ready(cluster, "drift")
+
+
+def test_a_namespace_that_exists_is_adopted_only_when_its_label_says_so(cluster: Cluster) -> None:
+    cluster.kubectl("create", "namespace", "found")
+    cluster.apply(tenant("finder", "found"))
+    cluster.until("itn", "finder", "Stalled", "True")
+    assert "gpu-tenancy.dev/tenant" not in cluster.get("namespace", "found")["metadata"]["labels"]
+
+    cluster.kubectl("label", "namespace", "found", "gpu-tenancy.dev/adopt=finder")
+
+    ready(cluster, "finder")
+
+
+def test_a_namespace_belongs_to_the_tenant_that_named_it_first(cluster: Cluster) -> None:
+    cluster.apply(tenant("early", "shared-name"))
+    ready(cluster, "early")
+    cluster.apply(tenant("late", "shared-name", "late-own"))
+
+    cluster.until("itn", "late", "Stalled", "True")
+
+    namespaces = {one["name"]: one["reason"] for one in cluster.get("itn", "late")["status"]["namespaces"]}
+    assert namespaces["shared-name"] == "NameTaken"
+    assert cluster.get("namespace", "shared-name")["metadata"]["labels"]["gpu-tenancy.dev/tenant"] == "early"
+
+
+def test_a_suspended_tenant_starts_nothing_and_loses_nothing(cluster: Cluster) -> None:
+    cluster.apply(tenant("pause", "pause-a"))
+    ready(cluster, "pause")
+    cluster.create(pod("old", "pause-a"))
+    running(cluster, "old", "pause-a")
+
+    cluster.apply(tenant("pause", "pause-a", suspended=True))
+    cluster.until("itn", "pause", "Suspended", "True")
+
+    eventually(lambda: cluster.get("resourcequota", "gpu-tenancy-base", "pause-a")["status"]["hard"]["pods"] == "0")
+    with pytest.raises(Exception, match=r"suspended|exceeded quota"):
+        cluster.create(pod("new", "pause-a"))
+    assert cluster.get("pod", "old", "pause-a")["status"]["phase"] == "Running"
+
+
+def test_a_deleted_tenant_takes_its_namespaces_along_or_leaves_them_shut(cluster: Cluster) -> None:
+    cluster.apply(tenant("gone", "gone-a"), tenant("kept", "kept-a", deletionPolicy="Retain"))
+    ready(cluster, "gone")
+    ready(cluster, "kept")
+
+    cluster.kubectl("delete", "itn", "gone", "kept")
+
+    eventually(lambda: cluster.get("namespace", "gone-a") is None)
+    eventually(lambda: not cluster.list("rolebindings", "kept-a", OWNED))
+    assert cluster.list("networkpolicies", "kept-a", OWNED)
+    assert cluster.get("namespace", "kept-a")["metadata"]["labels"]["gpu-tenancy.dev/suspended"] == "true"
+
+
+def test_guarantees_beyond_the_pool_are_not_handed_out(cluster: Cluster) -> None:
+    def wanting(name: str, gpus: int) -> dict[str, Any]:
+        return tenant(
+            name,
+            f"{name}-a",
+            namespaces=[{"name": f"{name}-a", "defaultPool": "rtx-pro"}],
+            gpus=[{"pool": "rtx-pro", "guaranteed": gpus}],
+        )
+
+    cluster.apply(wanting("first", 24))
+    ready(cluster, "first")
+    cluster.apply(wanting("second", 24))
+    short = cluster.until("itn", "second", "GuaranteeShort", "True")
+
+    assert "8 of 24" in short["message"]
+    cluster.until("pool", "rtx-pro", "Overcommitted", "True")
+    eventually(lambda: hard(cluster, "second-a", "gpu-rtx-pro-guaranteed") == "8")
+    assert hard(cluster, "first-a", "gpu-rtx-pro-guaranteed") == "24"
+    cluster.kubectl("delete", "itn", "first", "second")
+
+
+def reservation(name: str, namespace: str, gpus: int, start: datetime, seconds: int) -> dict[str, Any]:
+    window = {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ"), "duration": f"{seconds}s"}
+    spec = {"pool": "b200", "gpus": gpus, "window": window}
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": API, "kind": "GpuReservation", "metadata": metadata, "spec": spec}
+
+
+def soon(seconds: int) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
+
+
+def test_a_reservation_opens_on_time_resumes_its_job_and_leaves_by_its_end(cluster: Cluster) -> None:
+    cluster.apply(tenant("rent", "rent-a"))
+    ready(cluster, "rent")
+    start = soon(8)
+    end = start + timedelta(seconds=24)
+    anna = cluster.control_plane.kubeconfig("anna", ["rent-admins"])
+    cluster.apply(reservation("night", "rent-a", 8, start, 24), kubeconfig=anna)
+    ready_condition = cluster.until("gres", "night", "Ready", "True", "rent-a")
+    assert ready_condition["reason"] == "Scheduled"
+    template = pod("x", "rent-a", gpus=4)
+    template = {
+        "metadata": {"labels": {"gpu-tenancy.dev/reservation": "night"}},
+        "spec": template["spec"] | {"restartPolicy": "Never"},
+    }
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "train", "namespace": "rent-a"},
+        "spec": {"suspend": True, "template": template},
+    }
+    cluster.apply(job, kubeconfig=anna)
+    assert hard(cluster, "rent-a", "gpu-b200-reserved") == "0"
+
+    eventually(lambda: hard(cluster, "rent-a", "gpu-b200-reserved") == "8", every=0.02)
+    assert datetime.now(UTC) >= start, "not early"
+    cluster.until("gres", "night", "Active", "True", "rent-a")
+    eventually(lambda: cluster.get("job", "train", "rent-a")["spec"]["suspend"] is False)
+    selector = "gpu-tenancy.dev/reservation=night"
+    eventually(lambda: [p for p in cluster.list("pods", "rent-a", selector) if p["status"]["phase"] == "Running"])
+    assert datetime.now(UTC) < end
+
+    eventually(lambda: cluster.get("job", "train", "rent-a")["spec"]["suspend"] is True)
+    assert datetime.now(UTC) < end
+    eventually(lambda: hard(cluster, "rent-a", "gpu-b200-reserved") == "0")
+    eventually(lambda: not cluster.list("pods", "rent-a", selector))
+    assert datetime.now(UTC) <= end + timedelta(seconds=2)
+    completed = cluster.until("gres", "night", "Active", "False", "rent-a")
+    assert completed["reason"] == "Ended"
+
+
+def test_what_does_not_fit_is_refused_with_the_earliest_fit(cluster: Cluster) -> None:
+    cluster.apply(
+        tenant("big", "big-a", gpus=[{"pool": "b200", "reservable": 32}]),
+        tenant("small", "small-a", gpus=[{"pool": "b200", "reservable": 32}]),
+    )
+    ready(cluster, "big")
+    ready(cluster, "small")
+    start = soon(600)
+    cluster.apply(reservation("all", "big-a", 16, start, 600))
+    cluster.until("gres", "all", "Ready", "True", "big-a")
+
+    cluster.apply(reservation("more", "small-a", 16, start, 600))
+    stalled = cluster.until("gres", "more", "Stalled", "True", "small-a")
+
+    assert "big" not in stalled["message"]
+    fits = (start + timedelta(seconds=600)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert fits in stalled["message"]
+    offers = cluster.get("gres", "more", "small-a")["status"]["offers"]
+    assert offers[0]["start"] == fits
+    cluster.kubectl("delete", "itn", "big", "small")
+
+
+def test_deleting_a_reservation_frees_its_gpus(cluster: Cluster) -> None:
+    cluster.apply(tenant("short", "short-a"))
+    ready(cluster, "short")
+    cluster.apply(reservation("now", "short-a", 8, soon(1), 300))
+    eventually(lambda: hard(cluster, "short-a", "gpu-b200-reserved") == "8")
+    cluster.create(pod("p", "short-a", gpus=8, **{"gpu-tenancy.dev/reservation": "now"}))
+    running(cluster, "p", "short-a")
+
+    cluster.kubectl("delete", "gres", "now", "-n", "short-a")
+
+    eventually(lambda: hard(cluster, "short-a", "gpu-b200-reserved") == "0")
+    eventually(lambda: cluster.get("pod", "p", "short-a") is None)
+
+
+def test_an_operator_that_was_away_over_a_start_and_an_end_comes_right(
+    cluster: Cluster, operator: OperatorProcess
+) -> None:
+    cluster.apply(tenant("away", "away-a"))
+    ready(cluster, "away")
+    cluster.apply(reservation("missed", "away-a", 4, soon(4), 6), reservation("running", "away-a", 4, soon(4), 300))
+    for name in ("missed", "running"):
+        cluster.until("gres", name, "Ready", "True", "away-a")
+
+    operator.kill()
+    time.sleep(12)
+    operator.start()
+
+    eventually(lambda: hard(cluster, "away-a", "gpu-b200-reserved") == "4")
+    assert cluster.until("gres", "missed", "Ready", "True", "away-a")["reason"] == "Completed"
+    cluster.until("gres", "running", "Active", "True", "away-a")
+    cluster.kubectl("delete", "gres", "--all", "-n", "away-a")
+
+
+def test_a_second_run_with_nothing_changed_writes_nothing(cluster: Cluster, operator: OperatorProcess) -> None:
+    time.sleep(3)
+    operator.stop()
+    versions = _versions(cluster)
+    operator.start()
+    time.sleep(5)
+
+    assert operator.writes() == 0
+    assert _versions(cluster) == versions
+
+
+def _versions(cluster: Cluster) -> dict[str, str]:
+    kinds = ("namespaces", *CHILDREN, "priorityclasses", "nodes", "itn", "pool", "reg", "gres")
+    return {
+        f"{kind}/{one['metadata'].get('namespace')}/{one['metadata']['name']}": one["metadata"]["resourceVersion"]
+        for kind in kinds
+        if kind != "nodes"
+        for one in cluster.list(kind)
+    }
+
+
+def test_the_api_server_may_restart(cluster: Cluster, operator: OperatorProcess) -> None:
+    pid = operator.pid
+
+    cluster.control_plane.restart_api_server()
+    cluster.apply(tenant("after", "after-a"))
+
+    ready(cluster, "after")
+    assert operator.running
+    assert operator.pid == pid
+
+
+def test_metrics_say_what_stands(operator: OperatorProcess) -> None:
+    assert operator.metric("gpu_tenancy_pool_gpus", pool="b200", state="usable") == 32
+    assert operator.metric("gpu_tenancy_tenants") > 3
+    assert operator.metric("gpu_tenancy_lease_held") == 1
+    assert json.loads(operator.get("/readyz"))["ready"] is True
+    assert json.loads(operator.get("/healthz"))["alive"] is True

@@ -107,8 +107,8 @@ def claims(view: TenantView) -> list[Claim]:
     """Decide on each namespace: those listed in their order, then those that carry the tenant's label, by name."""
     spec = view.spec
     declared = [] if spec is None else [(spec, one) for one in spec.namespaces]
+    listed = {one.name for _, one in declared} | view.foreign
     labelled = sorted(name for name, one in view.namespaces.items() if one.labels.get(TENANT_LABEL) == view.name)
-    listed = {one.name for _, one in declared}
     inside = {ref.namespace for ref in view.children}
     return [
         *(_listed(view, spec, one, inside=one.name in inside) for spec, one in declared),
@@ -121,11 +121,16 @@ def previous_reasons(status: IndustrialTenantStatus | None) -> dict[str, str]:
     return {} if status is None else {one.name: one.reason for one in status.namespaces}
 
 
+def stands_in(status: IndustrialTenantStatus | None, namespace: str) -> bool:
+    """Say whether a tenant had a namespace when its status was written."""
+    return previous_reasons(status).get(namespace) in _STOOD
+
+
 def _listed(view: TenantView, spec: IndustrialTenantSpec, declared: TenantNamespace, *, inside: bool) -> Claim:
     name, observed = declared.name, view.namespaces.get(declared.name)
     labels: Mapping[str, str] = {} if observed is None else observed.labels
     # It needs both: a status may be older than the namespace, and objects may be another tenant's.
-    stands = inside and previous_reasons(view.status).get(name) in _STOOD
+    stands = inside and stands_in(view.status, name)
     if name in {"default", view.platform.operator_namespace} or name.startswith(_RESERVED_PREFIXES):
         message = f"{name} belongs to the platform: choose another name in spec.namespaces"
         return Left(name, Reason.RESERVED, message, listed=True)
@@ -156,6 +161,6 @@ def _unlisted(view: TenantView, observed: Observed) -> Claim:
             return Left(name, Reason.TERMINATING, f"{name} goes with its tenant", listed=False)
         return Retained(observed)
     # Only what this tenant listed until now is deleted; a label alone is no proof of it.
-    if view.spec.deletionPolicy == "Delete" and previous_reasons(view.status).get(name) in _STOOD:
+    if view.spec.deletionPolicy == "Delete" and stands_in(view.status, name):
         return Removed(observed)
     return Retained(observed)

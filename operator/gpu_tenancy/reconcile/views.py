@@ -50,6 +50,8 @@ class TenantView:
         claims: for each listed namespace the one tenant that may have it: the one whose label it carries as long as that
             lists it, else the oldest that does.
         children: the managed objects in these namespaces.
+        foreign: namespaces that carry the tenant's label although another tenant lists them and, as its status says,
+            stands there (`ownership.stands_in`): the label was tampered with, and the other puts it back.
     """
 
     name: str
@@ -67,3 +69,4 @@ class TenantView:
     children: Mapping[Ref, Observed]
     platform: Platform = field(default_factory=Platform)
     invalid: str = ""
+    foreign: frozenset[str] = frozenset()

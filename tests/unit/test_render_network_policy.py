@@ -90,3 +90,75 @@ def network(closed: tuple[str, ...] = (), **contract: object) -> Network:
 )
 def test_tenants_reach_themselves_and_dns_whatever_the_contract_opens(contract, connection, allowed):
     assert network(**contract).allows(*connection) is allowed
+
+
+def test_platform_namespaces_are_open_only_in_the_direction_that_the_contract_names():
+    closed, opened = network(), network(**OPEN)
+    assert not closed.allows(INGRESS, TRAIN)
+    assert not closed.allows(TRAIN, REGISTRY)
+    assert opened.allows(INGRESS, TRAIN)
+    assert not opened.allows(TRAIN, INGRESS)
+    assert opened.allows(TRAIN, REGISTRY)
+    assert not opened.allows(REGISTRY, TRAIN)
+
+
+def test_another_tenants_namespace_is_no_platform_whatever_labels_it_has():
+    assert NAMESPACES["rival"]["team"] == NAMESPACES["ingress"]["team"]
+    assert not network(**OPEN).allows(RIVAL, TRAIN)
+
+
+@pytest.mark.parametrize("address", INTERNET, ids=lambda address: address.ip)
+def test_the_internet_is_reached_only_when_allowed(address):
+    assert not network().allows(TRAIN, address)
+    assert network(**OPEN).allows(TRAIN, address)
+
+
+@pytest.mark.parametrize("ip", [*PRIVATE, *METADATA])
+def test_private_and_metadata_addresses_are_never_the_internet(ip):
+    assert not network(**OPEN).allows(TRAIN, Address(ip))
+
+
+@pytest.mark.parametrize(
+    ("closed", "ip"),
+    [
+        (("80.158.0.0/16",), "80.158.1.1"),
+        (("2a00:1450::/32",), "2a00:1450:4001::1"),
+        (("10.1.0.0/16", "80.158.0.0/24"), "80.158.0.9"),
+        (("0.0.0.0/0",), "8.8.8.8"),
+        (("0.0.0.0/1", "128.0.0.0/1"), "193.99.144.80"),
+        (("::/0",), "2a00:1450:4001::1"),
+    ],
+)
+def test_the_platforms_own_networks_are_closed_too(closed, ip):
+    assert network(**OPEN).allows(TRAIN, Address(ip))
+    assert not network(closed, **OPEN).allows(TRAIN, Address(ip))
+
+
+def test_closing_everything_opens_nothing():
+    everything = network(("0.0.0.0/0", "::/0"), **OPEN)
+    assert not any(everything.allows(TRAIN, address) for address in INTERNET)
+    assert not any("internet" in policy["metadata"]["name"] for policy in everything.policies)
+
+
+@pytest.mark.parametrize("closed", [(), ("10.9.0.0/16", "80.158.0.0/16", "2a00::/16", "fd00::/8", "fe80::/64")])
+def test_every_exception_lies_strictly_within_its_block(closed):
+    blocks = [
+        peer["ipBlock"]
+        for policy in network(closed, **OPEN).policies
+        for rule in policy["spec"].get("egress", [])
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+    exceptions = [(block["cidr"], one) for block in blocks for one in block.get("except", [])]
+    assert exceptions
+    for cidr, closed_cidr in exceptions:
+        outer, inner = ip_network(cidr), ip_network(closed_cidr)
+        assert inner.subnet_of(outer)
+        assert inner != outer
+
+
+def test_the_default_deny_lets_nothing_through_even_alone():
+    alone = Network(NAMESPACES, (default_deny("neura-train"),))
+    assert not any(alone.allows(TRAIN, peer, 53, "UDP") for peer in (TRAIN, DNS, *INTERNET))
+    assert not any(alone.allows(peer, TRAIN) for peer in (SERVE, RIVAL, INGRESS))
+    assert Network(NAMESPACES, ()).allows(RIVAL, TRAIN)

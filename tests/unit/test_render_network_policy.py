@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from gpu_tenancy.api.tenant import Network as Contract
 from gpu_tenancy.domain.naming import TENANT_LABEL
-from gpu_tenancy.render.network_policy import dns_peers, network_policies
+from gpu_tenancy.render.network_policy import default_deny, dns_peers, network_policies
 from netpol import Address, Network, Pod
 
 NODE_LOCAL_DNS = "169.254.20.10"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpu_tenancy.kube.resource import Resource
     from gpu_tenancy.localcluster import ControlPlane
 
@@ -89,3 +92,11 @@ class Api:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def eventually(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
+    """Wait until the condition holds, such as that a policy is in force: about a second after it is written."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.rest import Api, Call, create, get
+from cluster.rest import Api, Call, create, eventually, get
 from gpu_tenancy.api import GROUP, KINDS
 from gpu_tenancy.domain.naming import OPERATOR, TENANT_LABEL, TIER_PRIORITY
 from gpu_tenancy.kube.resource import NAMESPACE, POD, RESOURCE_QUOTA, ROLE_BINDING, Resource
@@ -57,7 +57,7 @@ def install(cluster: ControlPlane, *options: str, chart: str = CHART, name: str 
 
 
 def uninstall(cluster: ControlPlane, name: str = OPERATOR) -> None:
-    cluster.helm("uninstall", name, "--namespace", SYSTEM_NAMESPACE, "--wait")
+    cluster.helm("uninstall", name, "--namespace", SYSTEM_NAMESPACE)
 
 
 @pytest.fixture(scope="class")
@@ -361,4 +361,4 @@ def test_the_kinds_outlive_their_chart_unless_told_otherwise(cluster: ControlPla
     assert {item["metadata"]["name"] for item in api.must(get(CRD, ""))["items"]} == names
     install(cluster, "--set", "crds.keep=false", chart=CRDS_CHART, name="kinds")
     uninstall(cluster, "kinds")
-    assert {item["metadata"]["name"] for item in api.must(get(CRD, ""))["items"]} == set()
+    eventually(lambda: api.must(get(CRD, ""))["items"] == [], "the kinds are gone")

@@ -6,7 +6,6 @@ Scenarios are dry runs, which go through admission like any other request.
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from cluster.policy_scenarios import (
     pod,
     pool_toleration,
 )
-from cluster.rest import Api, create, delete, get
+from cluster.rest import Api, create, delete, eventually, get
 from gpu_tenancy.domain.naming import (
     ACCELERATORS_ANNOTATION,
     DEFAULT_POOL_LABEL,
@@ -88,14 +87,6 @@ TENANT_NAMESPACES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "ungranted": (ACME, {}),
     "frozen": (ACME | {SUSPENDED_LABEL: "true"}, GRANTED),
 }
-
-
-def eventually(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
-    """Wait until the condition holds: a policy takes effect about a second after it is written."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

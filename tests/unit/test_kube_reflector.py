@@ -73,13 +73,28 @@ async def test_bookmarks_move_the_version_on() -> None:
     assert script.asked == ["list", "watch 5", "watch 77"]
 
 
-async def test_silence_leads_to_a_list() -> None:
-    """A server whose data was restored says nothing to who asks for a version that it has not reached."""
-    silence = ApiTimeoutError("silent", sent=True, write=False)
-    script = Script([Page([node("a", 90)], "100"), Page([node("a", 40, "restored")], "50")], [[silence]])
+SILENCE = ApiTimeoutError("silent", sent=True, write=False)
+
+
+async def test_after_silence_it_watches_on_and_finds_nothing_wrong_with_that() -> None:
+    script = Script([Page([node("a", 90)], "100"), Page([node("a", 90)], "120")], [[SILENCE]])
+    store: Store[str] = Store(lambda raw: raw["data"])
+    restarts = await reflect(script, store, lambda: script.asked.count("watch 100") == 2)
+    assert restarts == []
+
+
+async def test_a_server_that_says_nothing_because_its_data_was_restored_is_listed_anew() -> None:
+    restored = Page([node("a", 40, "restored")], "50")
+    script = Script([Page([node("a", 90), node("b", 91)], "100"), restored, restored], [[SILENCE]])
     store: Store[str] = Store(lambda raw: raw["data"])
     await reflect(script, store, lambda: "watch 50" in script.asked)
     assert store.values() == ("restored",)
+
+
+async def test_a_server_that_is_gone_after_silence_is_tried_again() -> None:
+    script = Script([Page([], "100"), SILENCE, Page([], "100")], [[SILENCE], [SILENCE]])
+    restarts = await reflect(script, Store(lambda raw: raw["data"]), lambda: script.asked.count("watch 100") == 3)
+    assert restarts == ["silent"]
 
 
 async def test_an_expired_version_leads_to_a_list() -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 
 from gpu_tenancy.localcluster.hardware import MACHINES, Place, node
 
 LABEL_VALUE = re.compile(r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
+NOW = datetime(2026, 12, 1, 20, tzinfo=UTC)
 GPU_MACHINES = [machine for machine in MACHINES.values() if machine.gpu]
 
 
 def build(model: str, number: int = 1, *, region: str = "eu-de", zone: str = "", mig: str = ""):
-    return node(MACHINES[model], Place(region, zone, mig), number, "1.36.3")
+    return node(MACHINES[model], Place(region, zone, mig), number, "1.36.3", NOW)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,7 @@ def test_labels_are_valid_and_the_node_can_host_pods(machine):
             assert LABEL_VALUE.match(value), (key, value)
             assert len(key.rpartition("/")[2]) <= 63
         status = made["status"]
+        assert {c["type"]: c["status"] for c in status["conditions"]}["Ready"] == "True"
         assert int(status["allocatable"]["cpu"]) < int(status["capacity"]["cpu"])
         assert made["metadata"]["annotations"] == {"kwok.x-k8s.io/node": "fake"}
 

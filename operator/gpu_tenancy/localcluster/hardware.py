@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 DRIVER = "580.95.05"
 CUDA = "13.0"
@@ -135,8 +136,8 @@ def node_name(machine: Machine, region: str, number: int) -> str:
     return f"{region}-{machine.name}-{number:04d}"
 
 
-def node(machine: Machine, place: Place, number: int, kubernetes: str) -> dict[str, Any]:
-    """Build the Node object of the machine's nth node in a place.
+def node(machine: Machine, place: Place, number: int, kubernetes: str, now: datetime) -> dict[str, Any]:
+    """Build the Node object of the machine's nth node in a place, healthy now.
 
     Raises:
         ValueError: The machine has no such MIG layout.
@@ -173,6 +174,7 @@ def node(machine: Machine, place: Place, number: int, kubernetes: str) -> dict[s
                 {"type": "InternalIP", "address": _address(name)},
                 {"type": "Hostname", "address": name},
             ],
+            "conditions": _conditions(now),
             "nodeInfo": {
                 "architecture": machine.architecture,
                 "bootID": str(uuid.uuid5(RACKS, f"boot/{name}")),
@@ -187,6 +189,28 @@ def node(machine: Machine, place: Place, number: int, kubernetes: str) -> dict[s
             },
         },
     }
+
+
+def _conditions(now: datetime) -> list[dict[str, str]]:
+    """Report what a healthy kubelet does."""
+    at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    healthy = {
+        "Ready": ("True", "KubeletReady", "kubelet is posting ready status"),
+        "MemoryPressure": ("False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        "DiskPressure": ("False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        "PIDPressure": ("False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    }
+    return [
+        {
+            "type": kind,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastHeartbeatTime": at,
+            "lastTransitionTime": at,
+        }
+        for kind, (status, reason, message) in healthy.items()
+    ]
 
 
 def _accelerators(machine: Machine, mig: str) -> dict[str, str]:

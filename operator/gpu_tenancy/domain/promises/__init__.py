@@ -1,0 +1,42 @@
+"""Who gets how many GPUs of one pool, when: guarantees, reservations, and the quotas that make them true.
+
+Order decides, never chance. Guarantees that stand come first, then accepted reservations, then more guarantees, then
+new reservations; within each, who was there first. What was promised is kept while the pool can keep it, and quotas
+are raised only by what no other quota or pod still holds.
+"""
+
+from gpu_tenancy.domain.promises.decide import decide
+from gpu_tenancy.domain.promises.facts import (
+    Booking,
+    Decision,
+    Figures,
+    Grant,
+    Ledger,
+    PoolFacts,
+    Promise,
+    QuotaKey,
+    Reason,
+    Refusal,
+    StandingQuota,
+    State,
+    Verdict,
+    Window,
+)
+
+__all__ = [
+    "Booking",
+    "Decision",
+    "Figures",
+    "Grant",
+    "Ledger",
+    "PoolFacts",
+    "Promise",
+    "QuotaKey",
+    "Reason",
+    "Refusal",
+    "StandingQuota",
+    "State",
+    "Verdict",
+    "Window",
+    "decide",
+]

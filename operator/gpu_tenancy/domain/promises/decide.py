@@ -1,0 +1,132 @@
+"""One decision about one pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.domain.calendar import BEGINNING, FOREVER, Booked, Calendar, from_now, instant, seconds
+from gpu_tenancy.domain.capacity import promisable, promisable_over_time
+from gpu_tenancy.domain.naming import Tier
+from gpu_tenancy.domain.promises.facts import Decision, Figures, QuotaKey
+from gpu_tenancy.domain.promises.guarantees import Guarantees
+from gpu_tenancy.domain.promises.quotas import Wish, allot, targets_of
+from gpu_tenancy.domain.promises.register import Register
+from gpu_tenancy.domain.promises.requests import Desk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from gpu_tenancy.api.pool import GpuPoolSpec
+    from gpu_tenancy.domain.promises.facts import PoolFacts
+    from gpu_tenancy.domain.promises.rules import NotAccepted
+    from gpu_tenancy.domain.promises.windows import Held
+
+
+def decide(facts: PoolFacts, now: datetime) -> Decision:
+    """Decide who gets how many GPUs of a pool, and when.
+
+    Guarantees that stand come first, then accepted reservations by acceptance, then more guarantees, then new
+    reservations and changes by creation. Each takes what those before it leave.
+
+    Args:
+        facts: the pool as it is.
+        now: an aware instant.
+    """
+    at, here = seconds(now), promisable(facts.capacity, facts.spec, now)
+    levels = from_now(promisable_over_time(facts.capacity, facts.spec), at)
+    guarantees, register = Guarantees(facts, here), Register(facts, at)
+    free = Calendar(levels, [_always(guarantees.promised), *(one.occupied for one in register.lasting())])
+    desk = Desk(facts, at, free, register.held.values())
+
+    # A change that is accepted may free what others wait for, so everyone is asked until nobody gets anything more.
+    asking = True
+    while asking:
+        free.book(_always(guarantees.extend(lambda: _room(free, register.lasting(), at))))
+        asking = register.take_turns(desk)
+
+    lasting = register.lasting()
+    short = _short(levels, guarantees.promised, [one for one in lasting if free.free_over(*one.occupied[:2]) < 0])
+    backed = _back(lasting, guarantees.unbacked, at)
+    wishes = [
+        *guarantees.standing_wishes(),
+        *_reserved(lasting, backed, facts.spec, at),
+        *guarantees.further_wishes(),
+    ]
+    targets = targets_of(facts.standing, wishes)
+    allotments = allot(facts.standing, wishes, targets, here)
+    return Decision(
+        allotments=allotments,
+        targets=targets,
+        verdicts=register.verdicts(facts.spec, backed, short),
+        promises=guarantees.promises(),
+        figures=_figures(allotments, free, at),
+        overcommitted=sum(quota.committed for quota in facts.standing) > here,
+        wake=_wake(facts.spec, lasting, register.waits.values(), at),
+    )
+
+
+def _room(free: Calendar, lasting: Iterable[Held], now: int) -> int:
+    """Say how many more GPUs may be promised for good: those free now and whenever reservations hold any."""
+    return min([free.free_at(now), *(free.free_over(max(now, one.start), one.occupied.end) for one in lasting)])
+
+
+def _always(gpus: int) -> Booked:
+    return Booked(BEGINNING, FOREVER, gpus)
+
+
+def _short(levels: Iterable[tuple[int, int]], guaranteed: int, suspects: Iterable[Held]) -> frozenset[str]:
+    """Find those that the pool cannot keep in full: where too much is promised, the latest promise gives way.
+
+    Args:
+        levels: the pool's capacity over time.
+        guaranteed: what comes before all of them.
+        suspects: all that cross an instant at which too much is promised, the oldest promise first.
+    """
+    free = Calendar(levels, [_always(guaranteed)])
+    short: set[str] = set()
+    for one in suspects:
+        if not free.fits(one.window):
+            short.add(one.booking.uid)
+        free.book(one.occupied)
+    return frozenset(short)
+
+
+def _back(lasting: Sequence[Held], left: int, now: int) -> dict[str, int]:
+    """Give those that have begun the GPUs that are there now, the oldest promise first."""
+    backed: dict[str, int] = {}
+    for one in lasting:
+        if one.start <= now:
+            backed[one.booking.uid] = min(one.gpus, max(0, left))
+            left -= backed[one.booking.uid]
+    return backed
+
+
+def _reserved(lasting: Iterable[Held], backed: Mapping[str, int], spec: GpuPoolSpec, now: int) -> Iterator[Wish]:
+    """Give what quotas should allow for windows that are open; from the drain on nothing new starts in them."""
+    for one in lasting:
+        if one.start <= now < one.drain(spec.reservations):
+            yield Wish(QuotaKey(one.booking.namespace, Tier.RESERVED), backed[one.booking.uid])
+
+
+def _figures(allotments: Mapping[QuotaKey, int], free: Calendar, now: int) -> Figures:
+    left = max(0, free.free_at(now))
+    next_free = None if left else free.earliest(1, 1, now)
+    return Figures(
+        guaranteed=sum(gpus for key, gpus in allotments.items() if key.tier is Tier.GUARANTEED),
+        reserved=sum(gpus for key, gpus in allotments.items() if key.tier is Tier.RESERVED),
+        free=left,
+        next_free=None if next_free is None else instant(next_free),
+    )
+
+
+def _wake(spec: GpuPoolSpec, lasting: Iterable[Held], waits: Iterable[NotAccepted], now: int) -> datetime | None:
+    """Find the next instant at which time alone changes something."""
+    rules = spec.reservations
+    instants = [
+        *(at for one in lasting for at in (one.start, one.notice(rules), one.drain(rules), one.end, one.occupied.end)),
+        *(seconds(at) for window in spec.maintenance for at in (window.start, window.end)),
+        *(at for outcome in waits for at in outcome.wake),
+    ]
+    coming = min((at for at in instants if at > now), default=None)
+    return None if coming is None else instant(coming)

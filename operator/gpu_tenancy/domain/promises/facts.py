@@ -1,0 +1,273 @@
+"""What a decision about one pool reads, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from gpu_tenancy.api.pool import GpuPoolSpec
+    from gpu_tenancy.api.reservation import GpuReservationSpec
+    from gpu_tenancy.api.tenant import GpuHours
+    from gpu_tenancy.domain.capacity import PoolCapacity
+    from gpu_tenancy.domain.grants import Share
+    from gpu_tenancy.domain.naming import Tier
+
+
+class State(StrEnum):
+    """Where a reservation stands; an accepted one moves on by time alone."""
+
+    REFUSED = "Refused"
+    WAITING = "Waiting"
+    SCHEDULED = "Scheduled"
+    ACTIVE = "Active"
+    COMPLETED = "Completed"
+
+
+class Reason(StrEnum):
+    """Why a reservation, or a change of one, is not accepted."""
+
+    NOT_A_TENANT = "NotATenant"
+    TENANT_STALLED = "TenantStalled"
+    NOT_GRANTED = "NotGranted"
+    NOT_SUPPORTED = "NotSupported"
+    TOO_MANY_GPUS = "TooManyGpus"
+    TOO_SHORT = "TooShort"
+    TOO_LONG = "TooLong"
+    NOT_ALIGNED = "NotAligned"
+    IN_THE_PAST = "InThePast"
+    MISSED = "Missed"
+    TOO_SOON = "TooSoon"
+    BEYOND_HORIZON = "BeyondHorizon"
+    CEILING_EXCEEDED = "CeilingExceeded"
+    BUDGET_EXCEEDED = "BudgetExceeded"
+    DOES_NOT_FIT = "DoesNotFit"
+    START_IMMUTABLE = "StartImmutable"
+    CHANGE_REFUSED = "ChangeRefused"
+
+
+CURABLE = frozenset(
+    {
+        Reason.NOT_A_TENANT,
+        Reason.TENANT_STALLED,
+        Reason.NOT_GRANTED,
+        Reason.NOT_SUPPORTED,
+        Reason.TOO_MANY_GPUS,
+    }
+)
+"""What the provider can put right without the tenant touching its reservation."""
+
+
+class Window(NamedTuple):
+    """A span of time in UTC; the end is not part of it."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What was promised to a reservation, as its status says. It keeps its place.
+
+    Attributes:
+        window: when.
+        gpus: how many GPUs at every instant of the window.
+        accepted: when it was promised; earlier ones come first when capacity is lost.
+    """
+
+    window: Window
+    gpus: int
+    accepted: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the spec of this generation is not taken, as the reservation's status says.
+
+    Attributes:
+        reason: a `Reason`, or the one of another version of this program.
+        offers: windows in which it would have fitted.
+    """
+
+    generation: int
+    reason: str
+    message: str
+    offers: tuple[Window, ...] = ()
+
+    def holds(self, booking: Booking) -> bool:
+        """Say whether it stands: until the spec changes, unless that waits or the provider can cure the reason."""
+        return (
+            self.generation == booking.generation and self.reason not in CURABLE and booking.spec.onConflict == "Reject"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """A reservation in the pool.
+
+    Attributes:
+        tenant: whose namespace it is in; empty if it is no tenant's.
+        ledger, refusal: what its status says; None if it says nothing.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    tenant: str
+    created: datetime
+    generation: int
+    spec: GpuReservationSpec
+    ledger: Ledger | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a tenant's contract says about the pool, in GPUs.
+
+    Attributes:
+        created: when the tenant was; older ones come first.
+        guaranteed: what is asked for as always theirs.
+        reservable: the ceiling for all its reservations at one instant.
+        hours: the budget of its reservations, if it has one.
+        shares: the split over its namespaces, in order; what is granted fills them from the first.
+        granted: what was granted before, as the tenant's status says. None if it says nothing: then it is what stands
+            in the namespaces' quotas.
+    """
+
+    tenant: str
+    created: datetime
+    guaranteed: int = 0
+    reservable: int = 0
+    hours: GpuHours | None = None
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    granted: int | None = None
+
+
+class QuotaKey(NamedTuple):
+    """One GPU quota of the pool."""
+
+    namespace: str
+    tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
+class StandingQuota:
+    """A quota as observed, in GPUs.
+
+    Attributes:
+        hard: what it allows.
+        used: what pods hold; more than `hard` after it was lowered, until they go.
+    """
+
+    key: QuotaKey
+    hard: int
+    used: int
+
+    @property
+    def committed(self) -> int:
+        """What is out of the pool's hands because of it."""
+        return max(self.hard, self.used)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """Everything that a decision about one pool reads; the order within does not matter.
+
+    Attributes:
+        grants: of every tenant whose spec is accepted.
+        bookings: every reservation in the pool.
+        standing: every observed guaranteed and reserved quota of the pool, whoever it belongs to.
+        frozen: namespaces of tenants whose spec is refused: their guarantee stays what it is.
+    """
+
+    spec: GpuPoolSpec
+    capacity: PoolCapacity
+    grants: tuple[Grant, ...] = ()
+    bookings: tuple[Booking, ...] = ()
+    standing: tuple[StandingQuota, ...] = ()
+    frozen: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is decided about one reservation.
+
+    Attributes:
+        state: where it stands.
+        reason: the state, or why it is refused or waits.
+        message: a sentence for people; it names no other tenant and no other tenant's booking.
+        ledger: what is promised, to be kept in its status.
+        refusal: why the present spec is not taken, to be kept in its status. With a ledger, it is about a change.
+        backed: GPUs that are there for it now, in its window.
+        notice: whether its end is near.
+        draining: whether its pods are asked to go; its quota is lowered.
+        degraded: what the pool cannot keep of the promise as things stand, or empty.
+    """
+
+    state: State
+    reason: str
+    message: str
+    ledger: Ledger | None = None
+    refusal: Refusal | None = None
+    backed: int = 0
+    notice: bool = False
+    draining: bool = False
+    degraded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What is decided about one tenant's guarantee, in GPUs.
+
+    Attributes:
+        asked: what the contract says.
+        granted: what is promised, to be kept in the tenant's status.
+        backed: what of it is there now; less after a loss of capacity.
+    """
+
+    asked: int
+    granted: int
+    backed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The pool in numbers of GPUs.
+
+    Attributes:
+        guaranteed, reserved: in quotas, when the allotments are written.
+        free: promised to nobody now.
+        next_free: when some become free, if none are.
+    """
+
+    guaranteed: int
+    reserved: int
+    free: int
+    next_free: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is decided about one pool.
+
+    Attributes:
+        allotments: what each quota is to allow now. They may be written in any order, and any of them not at all.
+        targets: what each quota will allow once others have let go.
+        verdicts: about each reservation, by uid.
+        promises: about each tenant's guarantee, by name.
+        overcommitted: whether quotas and pods hold more than the pool can promise, since capacity was lost.
+        wake: the next instant at which the same facts give another decision.
+    """
+
+    allotments: Mapping[QuotaKey, int]
+    targets: Mapping[QuotaKey, int]
+    verdicts: Mapping[str, Verdict]
+    promises: Mapping[str, Promise]
+    figures: Figures
+    overcommitted: bool = False
+    wake: datetime | None = None

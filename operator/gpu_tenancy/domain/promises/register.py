@@ -1,0 +1,90 @@
+"""The reservations of a pool: what is promised, what was refused, who still asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.domain.calendar import seconds
+from gpu_tenancy.domain.promises.rules import NotAccepted
+from gpu_tenancy.domain.promises.verdicts import promised, refusal_of, refused, waiting
+from gpu_tenancy.domain.promises.windows import Held, follow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+    from gpu_tenancy.api.pool import GpuPoolSpec
+    from gpu_tenancy.domain.promises.facts import Booking, PoolFacts, Refusal, Verdict
+    from gpu_tenancy.domain.promises.requests import Desk
+
+
+class Register:
+    """Every reservation of the pool, in order of creation.
+
+    Attributes:
+        held: what is promised, by uid.
+        refusals: why present specs are not taken, by uid.
+        waits: what those who still ask were told last, by uid.
+    """
+
+    def __init__(self, facts: PoolFacts, now: int) -> None:
+        self._now = now
+        self._bookings = sorted(facts.bookings, key=lambda one: (one.created, one.namespace, one.name))
+        self._asking: list[Booking] = []
+        self.held: dict[str, Held] = {}
+        self.refusals: dict[str, Refusal] = {}
+        self.waits: dict[str, NotAccepted] = {}
+        gap = seconds(facts.spec.reservations.cleaningGap)
+        for booking in self._bookings:
+            self._enter(booking, gap)
+
+    def _enter(self, booking: Booking, gap: int) -> None:
+        asks = booking.ledger is None
+        if booking.ledger is not None:
+            self.held[booking.uid], asks = follow(Held.of(booking, booking.ledger, gap), self._now)
+        if asks and booking.refusal is not None and booking.refusal.holds(booking):
+            self.refusals[booking.uid] = booking.refusal
+        elif asks:
+            self._asking.append(booking)
+
+    def lasting(self) -> list[Held]:
+        """Give what is promised and not yet over and cleaned up, the oldest promise first."""
+        return sorted((one for one in self.held.values() if one.occupied.end > self._now), key=lambda one: one.rank)
+
+    def take_turns(self, desk: Desk) -> bool:
+        """Let everyone who asks ask once, in order of creation, and say whether anyone got anything."""
+        asking, self._asking, self.waits = self._asking, [], {}
+        got = False
+        for booking in asking:
+            held = self.held.get(booking.uid)
+            try:
+                self.held[booking.uid] = desk.take(booking, held)
+            except NotAccepted as outcome:
+                self._turn_away(booking, held, outcome)
+            else:
+                self.refusals.pop(booking.uid, None)  # it waited in an earlier turn
+                got = True
+        return got
+
+    def _turn_away(self, booking: Booking, held: Held | None, outcome: NotAccepted) -> None:
+        if outcome.waits:
+            self.waits[booking.uid] = outcome
+            self._asking.append(booking)
+        if held is not None or not outcome.waits:
+            self.refusals[booking.uid] = refusal_of(booking, outcome, change=held is not None)
+
+    def verdicts(self, pool: GpuPoolSpec, backed: Mapping[str, int], short: AbstractSet[str]) -> dict[str, Verdict]:
+        """Give the verdict on each reservation, by uid.
+
+        Args:
+            pool: in which pool.
+            backed: GPUs that are there for windows that have begun, by uid.
+            short: whom the pool cannot keep its promise to.
+        """
+        return {one.uid: self._verdict(one.uid, pool, backed, short) for one in self._bookings}
+
+    def _verdict(self, uid: str, pool: GpuPoolSpec, backed: Mapping[str, int], short: AbstractSet[str]) -> Verdict:
+        held, refusal = self.held.get(uid), self.refusals.get(uid)
+        if held is not None:
+            return promised(held, pool, self._now, backed=backed.get(uid, 0), short=uid in short, refusal=refusal)
+        return waiting(self.waits[uid]) if refusal is None else refused(refusal)

@@ -1,0 +1,167 @@
+"""New reservations and changes of accepted ones, taken in turn and booked as they are accepted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.domain.calendar import Booked, Calendar, agreed, from_now, instant, offers, seconds
+from gpu_tenancy.domain.promises.facts import Reason, Window
+from gpu_tenancy.domain.promises.limits import Limit, pool_limit, tenant_limits
+from gpu_tenancy.domain.promises.rules import NotAccepted, admit
+from gpu_tenancy.domain.promises.windows import Held, Wanted
+from gpu_tenancy.domain.promises.wording import Wording, at, span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gpu_tenancy.domain.calendar import Question
+    from gpu_tenancy.domain.promises.facts import Booking, Grant, PoolFacts
+
+_VERBS = {
+    Reason.CEILING_EXCEEDED: "exceed the tenant's ceiling",
+    Reason.BUDGET_EXCEEDED: "exceed the tenant's budget",
+    Reason.DOES_NOT_FIT: "do not fit",
+}
+
+
+class Desk:
+    """Takes requests one after the other.
+
+    Args:
+        facts: the pool.
+        now: in seconds.
+        free: the pool's free GPUs over time; what is accepted is booked in it.
+        held: everything that was accepted before; `free` has what of it still matters.
+    """
+
+    def __init__(self, facts: PoolFacts, now: int, free: Calendar, held: Iterable[Held]) -> None:
+        rules, total = facts.spec.reservations, facts.capacity.capacity
+        self._now = now
+        self._frozen = facts.frozen
+        self._grants = {grant.tenant: grant for grant in facts.grants}
+        self._rules = rules
+        self._gap = seconds(rules.cleaningGap)
+        self._step = seconds(rules.step)
+        self._wording = Wording(facts.spec)
+        share = total * rules.maximumShare // 100
+        self._most = max(0, min(share, total - facts.spec.headroom))
+        self._pool = [pool_limit(free, self._gap)]
+        if share < total:
+            shared = Calendar(from_now([(now, share)], now), (one.occupied for one in held))
+            self._pool.append(pool_limit(shared, self._gap, "left for reservations"))
+        self._held_by: defaultdict[str, list[Held]] = defaultdict(list)
+        for one in held:
+            self._held_by[one.booking.tenant].append(one)
+        self._limits_of: dict[str, list[Limit]] = {}
+
+    def take(self, booking: Booking, held: Held | None = None) -> Held:
+        """Accept a request and book it, in place of what it holds already.
+
+        Raises:
+            NotAccepted: when it is not accepted; what it holds already stays booked.
+        """
+        limits = self._limits(self._grant(booking))
+        if held is not None:
+            for limit in limits:
+                limit.release(held.window)
+        try:
+            start, end = self._choose(booking, held, limits)
+        except NotAccepted:
+            if held is not None:
+                for limit in limits:
+                    limit.book(held.window)
+            raise
+        accepted = Held(booking, start, end, booking.spec.gpus, self._now, self._gap)
+        for limit in limits:
+            limit.book(accepted.window)
+        return accepted
+
+    def _grant(self, booking: Booking) -> Grant:
+        """Find what the tenant may reserve, if it may reserve this at all."""
+        gpus, grant = booking.spec.gpus, self._grants.get(booking.tenant)
+        if booking.namespace in self._frozen:
+            raise NotAccepted(
+                Reason.TENANT_STALLED, "the tenant's spec is refused: nothing new is promised until it is corrected"
+            )
+        if not booking.tenant:
+            raise NotAccepted(
+                Reason.NOT_A_TENANT, f"namespace {booking.namespace} is no tenant's: reserve in a namespace of a tenant"
+            )
+        if grant is None or grant.reservable == 0:
+            raise NotAccepted(
+                Reason.NOT_GRANTED, f"the tenant may not reserve in pool {booking.spec.pool}: ask the provider for it"
+            )
+        if booking.spec.exclusivity != "None":
+            raise NotAccepted(
+                Reason.NOT_SUPPORTED, "whole nodes and cliques cannot be reserved: set spec.exclusivity to None"
+            )
+        if gpus > min(grant.reservable, self._most):
+            limit = (
+                f"the tenant's ceiling, {grant.reservable}"
+                if gpus > grant.reservable
+                else f"the pool can reserve, {self._most}"
+            )
+            raise NotAccepted(Reason.TOO_MANY_GPUS, f"{self._wording.gpus(gpus)} are more than {limit}: ask for fewer")
+        return grant
+
+    def _limits(self, grant: Grant) -> list[Limit]:
+        """Give the limits of a tenant, its own first; most tenants ask for nothing, so they are made when needed."""
+        if grant.tenant not in self._limits_of:
+            own = tenant_limits(grant, self._held_by[grant.tenant], self._now)
+            self._limits_of[grant.tenant] = [*own, *self._pool]
+        return self._limits_of[grant.tenant]
+
+    def _choose(self, booking: Booking, held: Held | None, limits: Sequence[Limit]) -> tuple[int, int]:
+        """Give start and end of the window to promise."""
+        wanted = admit(booking, held, self._rules, self._now)
+        start = self._fixed(booking, wanted, limits) if wanted.fixed else self._earliest(booking, wanted, limits)
+        end, horizon = start + wanted.duration, seconds(self._rules.horizon)
+        if end > self._now + horizon:
+            raise NotAccepted(
+                Reason.BEYOND_HORIZON,
+                f"the window would end at {at(end)}, and the pool is booked at most {span(horizon)} ahead: "
+                f"ask from {at(end - horizon)} on",
+                waits=booking.spec.onConflict == "Wait",
+                wake=(end - horizon, *wanted.last_calls(self._rules)),
+            )
+        return start, end
+
+    def _fixed(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> int:
+        window = Booked(wanted.first, wanted.first + wanted.duration, booking.spec.gpus)
+        for limit in limits:
+            left = limit.objection(window)
+            if left is not None:
+                what = self._wording.fixed(window.gpus, window.start, window.end)
+                raise self._conflict(booking, wanted, limits, limit.reason, f"{what} {_VERBS[limit.reason]}: {left}")
+        return wanted.first
+
+    def _earliest(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> int:
+        questions = self._questions(booking, wanted, limits, wanted.last + wanted.duration)
+        start = agreed(questions, wanted.first)
+        if start is not None:
+            return start
+        alone = [
+            limit.reason for limit, question in zip(limits, questions, strict=True) if question(wanted.first) is None
+        ]
+        reason = next(iter(alone), Reason.DOES_NOT_FIT)
+        whole = Wanted.of(booking.spec.window)
+        what = self._wording.flexible(booking.spec.gpus, whole.duration, whole.first, whole.last + whole.duration)
+        raise self._conflict(booking, wanted, limits, reason, f"{what} {_VERBS[reason]}")
+
+    def _conflict(
+        self, booking: Booking, wanted: Wanted, limits: Sequence[Limit], reason: Reason, message: str
+    ) -> NotAccepted:
+        """Refuse what cannot be had now, and say when it could be; or let it wait."""
+        if booking.spec.onConflict == "Wait":
+            wake = wanted.last_calls(self._rules)
+            return NotAccepted(reason, f"{message}; it waits until it can be had", waits=True, wake=wake)
+        horizon = self._now + seconds(self._rules.horizon)
+        questions = self._questions(booking, wanted, limits, horizon)
+        starts = offers(lambda start: agreed(questions, start), wanted.duration, max(wanted.first, self._now))
+        hint = f"earliest fit {at(starts[0])}" if starts else f"nothing fits until {at(horizon)}"
+        windows = tuple(Window(instant(start), instant(start + wanted.duration)) for start in starts)
+        return NotAccepted(reason, f"{message}; {hint}", offers=windows)
+
+    def _questions(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit], until: int) -> list[Question]:
+        return [limit.starts(booking.spec.gpus, wanted.duration, until, self._step) for limit in limits]

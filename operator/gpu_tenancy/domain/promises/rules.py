@@ -1,0 +1,136 @@
+"""Which windows a pool takes, whatever else is booked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.domain.calendar import align, seconds
+from gpu_tenancy.domain.promises.facts import Reason, Window
+from gpu_tenancy.domain.promises.windows import Wanted
+from gpu_tenancy.domain.promises.wording import at, span
+
+if TYPE_CHECKING:
+    from gpu_tenancy.api.pool import ReservationRules
+    from gpu_tenancy.domain.promises.facts import Booking
+    from gpu_tenancy.domain.promises.windows import Held
+
+# A start so many seconds before the creation is taken as meant: clocks differ, and commands take time to type.
+_TOLERANCE = 60
+
+
+class NotAccepted(Exception):  # noqa: N818  # an outcome, not a failure
+    """A request that is refused, or that waits.
+
+    Attributes:
+        reason, message, offers: as in `Refusal`.
+        waits: whether it is to be asked again.
+        wake: for one that waits, when time alone changes the answer.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        offers: tuple[Window, ...] = (),
+        waits: bool = False,
+        wake: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.offers = offers
+        self.waits = waits
+        self.wake = wake
+
+
+def admit(booking: Booking, held: Held | None, rules: ReservationRules, now: int) -> Wanted:
+    """Narrow the window that is asked for to what the rules allow.
+
+    A request is judged as of its creation, since the operator may have been away: a window that has begun since then
+    is taken for the rest of it. When a spec was changed is not known, so the lead time of a changed one counts from now.
+
+    Args:
+        booking: the request.
+        held: what it holds already. Its start stays where it is if that is asked for too, and is not judged again.
+        rules: the pool's.
+        now: in seconds.
+
+    Raises:
+        NotAccepted: when they allow none of it.
+    """
+    wanted, step = Wanted.of(booking.spec.window), seconds(rules.step)
+    _check_duration(wanted.duration, rules)
+    if held is not None and wanted.nearest(held.start) == held.start:
+        wanted = Wanted(held.start, held.start, wanted.duration)
+    elif held is not None and held.start <= now:
+        raise NotAccepted(
+            Reason.START_IMMUTABLE,
+            f"the window has begun, its start stays {at(held.start)}: change the end, or create another reservation",
+        )
+    lead, changed = seconds(rules.leadTime), held is not None or booking.generation > 1
+    soonest = (now if changed else seconds(booking.created)) + lead if lead else now
+    if not wanted.fixed:
+        return _narrow(wanted, now, max(now, soonest), step)
+    _check_aligned({wanted.first, wanted.last + wanted.duration} - ({held.start, held.end} if held else set()), step)
+    if wanted.first + wanted.duration <= now:
+        raise NotAccepted(
+            Reason.MISSED, f"the window was over at {at(wanted.first + wanted.duration)} before it could be accepted"
+        )
+    if held is None or wanted.first != held.start:
+        _check_start(wanted.first, seconds(booking.created), soonest if lead else 0)
+    return wanted
+
+
+def _check_duration(duration: int, rules: ReservationRules) -> None:
+    shortest, longest = seconds(rules.minimumDuration), seconds(rules.maximumDuration)
+    if duration < shortest:
+        raise NotAccepted(
+            Reason.TOO_SHORT, f"the window of {span(duration)} is shorter than the pool's minimum of {span(shortest)}"
+        )
+    if duration > longest:
+        raise NotAccepted(
+            Reason.TOO_LONG, f"the window of {span(duration)} is longer than the pool's maximum of {span(longest)}"
+        )
+
+
+def _check_aligned(instants: set[int], step: int) -> None:
+    for instant in sorted(instants):
+        if instant % step:
+            raise NotAccepted(
+                Reason.NOT_ALIGNED,
+                f"windows in this pool begin and end on multiples of {span(step)}: "
+                f"instead of {at(instant)} write {at(align(instant, step) - step)} or {at(align(instant, step))}",
+            )
+
+
+def _check_start(start: int, created: int, soonest: int) -> None:
+    if start < created - _TOLERANCE:
+        raise NotAccepted(
+            Reason.IN_THE_PAST, f"the window begins at {at(start)}, before the reservation was created: begin later"
+        )
+    if start < soonest:
+        raise NotAccepted(
+            Reason.TOO_SOON,
+            f"the window begins at {at(start)}; the pool has to be asked earlier: begin at {at(soonest)} or later",
+        )
+
+
+def _narrow(wanted: Wanted, now: int, soonest: int, step: int) -> Wanted:
+    """Leave of a flexible window the starts that can still be had."""
+    if wanted.duration % step or align(wanted.first, step) > wanted.last:
+        raise NotAccepted(
+            Reason.NOT_ALIGNED,
+            f"windows in this pool begin and end on multiples of {span(step)}: choose such a duration and a wider range",
+        )
+    if align(max(wanted.first, now), step) > wanted.last:
+        raise NotAccepted(
+            Reason.MISSED, f"the last start, {at(wanted.last)}, has passed before the window could be accepted"
+        )
+    narrowed = wanted._replace(first=align(max(wanted.first, soonest), step))
+    if narrowed.first > wanted.last:
+        raise NotAccepted(
+            Reason.TOO_SOON,
+            f"the pool has to be asked earlier: let the range reach {at(narrowed.first + wanted.duration)} or later",
+        )
+    return narrowed

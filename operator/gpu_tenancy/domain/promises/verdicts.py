@@ -1,0 +1,65 @@
+"""What is said about a reservation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.domain.promises.facts import Reason, Refusal, State, Verdict
+from gpu_tenancy.domain.promises.wording import Wording
+
+if TYPE_CHECKING:
+    from gpu_tenancy.api.pool import GpuPoolSpec
+    from gpu_tenancy.domain.promises.facts import Booking
+    from gpu_tenancy.domain.promises.rules import NotAccepted
+    from gpu_tenancy.domain.promises.windows import Held
+
+
+def refusal_of(booking: Booking, outcome: NotAccepted, *, change: bool) -> Refusal:
+    """Write down why a request is not accepted; one for a change says that what was accepted stays."""
+    if not change:
+        return Refusal(booking.generation, outcome.reason, outcome.message, outcome.offers)
+    what = "the change waits" if outcome.waits else "the change is refused"
+    message = f"{what} and what was accepted stays: {outcome.message}"
+    return Refusal(booking.generation, Reason.CHANGE_REFUSED, message, outcome.offers)
+
+
+def refused(refusal: Refusal) -> Verdict:
+    """Give the verdict on a reservation that holds nothing and gets nothing."""
+    return Verdict(State.REFUSED, refusal.reason, refusal.message, refusal=refusal)
+
+
+def waiting(outcome: NotAccepted) -> Verdict:
+    """Give the verdict on a reservation that is asked about again."""
+    return Verdict(State.WAITING, outcome.reason, outcome.message)
+
+
+def promised(held: Held, pool: GpuPoolSpec, now: int, *, backed: int, short: bool, refusal: Refusal | None) -> Verdict:
+    """Give the verdict on a reservation that was accepted.
+
+    Args:
+        held: what is promised.
+        pool: in which pool.
+        now: in seconds.
+        backed: GPUs that are there for it now.
+        short: whether the pool cannot keep all of it.
+        refusal: why a change of it is not accepted.
+    """
+    state, rules = held.state(now), pool.reservations
+    over = state is State.COMPLETED
+    return Verdict(
+        state,
+        reason=state,
+        message=Wording(pool).fixed(held.gpus, held.start, held.end),
+        ledger=held.ledger,
+        refusal=None if over else refusal,
+        backed=backed if state is State.ACTIVE else 0,
+        notice=held.notice(rules) <= now and not over,
+        draining=held.drain(rules) <= now and not over,
+        degraded=_shortage(held.gpus, backed, begun=state is State.ACTIVE) if short and not over else "",
+    )
+
+
+def _shortage(gpus: int, backed: int, *, begun: bool) -> str:
+    if begun and backed < gpus:
+        return f"{backed} of {gpus} GPUs are there: the pool has lost capacity or is under maintenance"
+    return f"fewer than {gpus} GPUs will be there for some of the time: the pool has lost capacity or will be under maintenance"

@@ -1,0 +1,123 @@
+"""An accepted window: how it passes through time, and what of a changed spec is taken without asking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from gpu_tenancy.domain.calendar import Booked, instant, seconds
+from gpu_tenancy.domain.promises.facts import Ledger, State, Window
+
+if TYPE_CHECKING:
+    from gpu_tenancy.api.pool import ReservationRules
+    from gpu_tenancy.api.reservation import ReservationWindow
+    from gpu_tenancy.domain.promises.facts import Booking
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A booking with the window that it was promised; instants and spans in seconds.
+
+    Attributes:
+        gap: how long its GPUs stay unpromised after the end.
+    """
+
+    booking: Booking
+    start: int
+    end: int
+    gpus: int
+    accepted: int
+    gap: int
+
+    @classmethod
+    def of(cls, booking: Booking, ledger: Ledger, gap: int) -> Held:
+        """Read what was promised."""
+        start, end = ledger.window
+        return cls(booking, seconds(start), seconds(end), ledger.gpus, seconds(ledger.accepted), gap)
+
+    @property
+    def rank(self) -> tuple[int, datetime, str, str]:
+        """Whose promise is older comes first."""
+        return self.accepted, self.booking.created, self.booking.namespace, self.booking.name
+
+    @property
+    def window(self) -> Booked:
+        """What it uses."""
+        return Booked(self.start, self.end, self.gpus)
+
+    @property
+    def occupied(self) -> Booked:
+        """What it takes from the pool."""
+        return Booked(self.start, self.end + self.gap, self.gpus)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What its status is to say."""
+        return Ledger(Window(instant(self.start), instant(self.end)), self.gpus, instant(self.accepted))
+
+    def state(self, now: int) -> State:
+        """Say where it stands; the end is not part of the window."""
+        if now < self.start:
+            return State.SCHEDULED
+        return State.ACTIVE if now < self.end else State.COMPLETED
+
+    def notice(self, rules: ReservationRules) -> int:
+        """When its end is announced; not before its middle."""
+        return self.end - min(seconds(rules.noticeBeforeEnd), (self.end - self.start) // 2)
+
+    def drain(self, rules: ReservationRules) -> int:
+        """When its pods are asked to go; not before its last quarter."""
+        return self.end - min(seconds(rules.gracePeriod), (self.end - self.start) // 4)
+
+
+class Wanted(NamedTuple):
+    """The window that a spec asks for: it begins anywhere from `first` to `last`, which are one if it is fixed."""
+
+    first: int
+    last: int
+    duration: int
+
+    @classmethod
+    def of(cls, window: ReservationWindow) -> Wanted:
+        """Read a window."""
+        match window.start, window.end, window.duration, window.notBefore, window.notAfter:
+            case datetime() as start, datetime() as end, _, _, _:
+                return cls(seconds(start), seconds(start), seconds(end - start))
+            case datetime() as start, _, timedelta() as duration, _, _:
+                return cls(seconds(start), seconds(start), seconds(duration))
+            case _, _, timedelta() as duration, datetime() as not_before, datetime() as not_after:
+                return cls(seconds(not_before), seconds(not_after - duration), seconds(duration))
+        raise AssertionError("the model's rules admit no other window")
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it may begin at one instant only."""
+        return self.first == self.last
+
+    def last_calls(self, rules: ReservationRules) -> tuple[int, ...]:
+        """Give the instants at which, by time alone, it may turn out that it cannot be had any more."""
+        return self.last + 1 - seconds(rules.leadTime), self.last + 1, self.last + self.duration
+
+    def nearest(self, start: int) -> int:
+        """Give the start that is closest to another."""
+        return min(max(start, self.first), self.last)
+
+
+def follow(held: Held, now: int) -> tuple[Held, bool]:
+    """Take what the spec gives back, and say whether it asks for something else, which has to be decided.
+
+    A window that is over stays as it was. One that is to end in the past ends now: what was used was used.
+    """
+    if held.end <= now:
+        return held, False
+    spec, wanted = held.booking.spec, Wanted.of(held.booking.spec.window)
+    start = wanted.nearest(held.start)
+    end = start + wanted.duration
+    if (start, end, spec.gpus, spec.exclusivity) == (held.start, held.end, held.gpus, "None"):
+        return held, False
+    less = end <= held.end and spec.gpus <= held.gpus
+    may_start = start == held.start or (start > held.start and now < held.start)
+    if less and may_start and spec.exclusivity == "None":
+        return replace(held, start=start, end=max(end, now, start + 1), gpus=spec.gpus), False
+    return held, True

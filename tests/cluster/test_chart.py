@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,6 @@ def test_charts_and_package_have_one_version(chart: str) -> None:
         "operator.env.GPU_TENANCY_HTTP_PORT=1",
         "policies.mutation=Sometimes",
         "policies.schedulers={o'clock}",
-        "priorities.urgent=1",
     ],
 )
 def test_a_value_that_means_nothing_is_refused(cluster: ControlPlane, value: str) -> None:
@@ -157,9 +157,9 @@ def test_an_image_is_named_by_registry_and_digest(cluster: ControlPlane) -> None
     assert container["args"] == ["run"]
 
 
-def test_the_priorities_are_the_operators_own() -> None:
-    values = yaml.safe_load((Path(CHART) / "values.yaml").read_text())
-    assert values["priorities"] == {tier.value: priority for tier, priority in TIER_PRIORITY.items()}
+def test_the_policies_know_the_priorities_that_the_operator_gives_its_classes(cluster: ControlPlane) -> None:
+    known = ", ".join(f"'{tier.value}': {priority}" for tier, priority in TIER_PRIORITY.items())
+    assert f"{{{known}}}" in json.dumps(render(cluster))
 
 
 def test_a_service_monitor_comes_only_when_asked_for(cluster: ControlPlane) -> None:

@@ -10,24 +10,32 @@ import typer
 from gpu_tenancy.api import GROUP, KINDS
 from gpu_tenancy.api.crd import document, file_name
 
+# The chart ships copies: a link would not survive packaging.
+DIRECTORIES = (Path("crds"), Path("charts/gpu-tenancy-crds/files"))
+
 
 def crds(
     *,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not up to date.")] = False,
-    output_dir: Annotated[Path, typer.Option(help="The folder of the files.")] = Path("crds"),
+    output_dir: Annotated[list[Path] | None, typer.Option(help="The folders of the files.")] = None,
 ) -> None:
     """Write the CustomResourceDefinitions of all kinds, one file each, and remove those of kinds that are gone."""
     wanted = {file_name(kind): document(kind) for kind in KINDS}
-    present = {path.name: path.read_text("utf-8") for path in output_dir.glob(f"*.{GROUP}.yaml")}
-    stale = sorted(name for name in wanted | present if wanted.get(name) != present.get(name))
+    stale = [path for directory in output_dir or DIRECTORIES for path in _stale(directory, wanted)]
     if check:
-        for name in stale:
-            typer.echo(f"{output_dir / name} is not what the models say: run `make crds`", err=True)
+        for path in stale:
+            typer.echo(f"{path} is not what the models say: run `make crds`", err=True)
         raise typer.Exit(code=1 if stale else 0)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    for name in stale:
-        if name in wanted:
-            (output_dir / name).write_text(wanted[name], "utf-8")
+    for path in stale:
+        if path.name in wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted[path.name], "utf-8")
         else:
-            (output_dir / name).unlink()
-        typer.echo(f"{'wrote' if name in wanted else 'removed'} {output_dir / name}")
+            path.unlink()
+        typer.echo(f"{'wrote' if path.name in wanted else 'removed'} {path}")
+
+
+def _stale(directory: Path, wanted: dict[str, str]) -> list[Path]:
+    """List the files that are missing, outdated or no longer wanted."""
+    present = {path.name: path.read_text("utf-8") for path in directory.glob(f"*.{GROUP}.yaml")}
+    return [directory / name for name in sorted(wanted | present) if wanted.get(name) != present.get(name)]

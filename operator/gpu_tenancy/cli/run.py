@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from gpu_tenancy.adapters.kinds import KindWatcher
 from gpu_tenancy.kube.auth import Credentials
 from gpu_tenancy.observability import logs
 from gpu_tenancy.runtime.operator import Operator
@@ -45,6 +44,8 @@ def run(
     except SettingsError as error:
         typer.echo(f"Wrong settings:\n{error}", err=True)
         raise typer.Exit(2) from error
+    from gpu_tenancy.adapters import KindWatcher  # noqa: PLC0415  # kopf is slow to import, other commands need it not
+
     logs.configure(settings.log_format, settings.log_level)
 
     def credentials() -> Credentials:

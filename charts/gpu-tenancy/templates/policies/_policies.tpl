@@ -56,8 +56,7 @@ A name with a slash is an extended resource; an accelerator is one that the name
   expression: "'gpu-' + variables.pool + '-' + variables.tier"
 - name: priority
   expression: >-
-    {'guaranteed': {{ int64 .Values.priorities.guaranteed }}, 'reserved': {{ int64 .Values.priorities.reserved }},
-    'spot': {{ int64 .Values.priorities.spot }}}[?variables.tier].orValue(0)
+    {'guaranteed': 1000, 'reserved': 1000, 'spot': -10}[?variables.tier].orValue(0)
 - name: preemptionPolicy
   expression: "variables.tier == 'spot' ? 'Never' : 'PreemptLowerPriority'"
 - name: poolTolerated

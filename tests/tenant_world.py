@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gpu_tenancy.api.pool import GpuPoolSpec
 from gpu_tenancy.api.region import RegionSpec
 from gpu_tenancy.api.tenant import GrantStatus, IndustrialTenantSpec, IndustrialTenantStatus
+from gpu_tenancy.domain.grants import shares
 from gpu_tenancy.domain.naming import TENANT_LABEL, Tier
 from gpu_tenancy.reconcile.diff import merge_patch
 from gpu_tenancy.reconcile.observed import Observed
@@ -22,6 +23,8 @@ from gpu_tenancy.reconcile.tenants import plan_tenant
 from gpu_tenancy.reconcile.views import Platform, TenantView
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gpu_tenancy.reconcile.plan import Manifest, Operation
 
 NOW = datetime(2026, 12, 1, 8, 0, 0, 250_000, tzinfo=UTC)
@@ -55,6 +58,14 @@ POOLS = {
 
 def spec(**fields: Any) -> IndustrialTenantSpec:
     return IndustrialTenantSpec.model_validate(fields)
+
+
+NEURA = {
+    "residency": {"jurisdictions": ["DE"]},
+    "owners": [{"kind": "Group", "name": "admins", "role": "Owner"}, {"kind": "User", "name": "eva"}],
+    "namespaces": [{"name": "train", "defaultPool": "b200"}, {"name": "serve"}],
+    "gpus": [{"pool": "b200", "guaranteed": 32, "spot": 64, "reservable": 8}],
+}
 
 
 class ConflictError(Exception):
@@ -95,6 +106,15 @@ class Cluster:
             for one in contract.gpus
         }
 
+    def provision(self, name: str = "neura", **changed: Any) -> list[Operation]:
+        """Declare `NEURA` with some fields changed, have the pools hand out all that is guaranteed, and settle."""
+        contract = spec(**(NEURA | changed))
+        self.declare(name, contract)
+        for grant in contract.gpus:
+            for namespace, share in shares(grant, contract.namespaces).items():
+                self.allotments[namespace, grant.pool, Tier.GUARANTEED] = share.guaranteed
+        return self.settle(name)
+
     def forget(self, name: str) -> None:
         """Delete the tenant; the garbage collector has not come by yet."""
         del self.tenants[name]
@@ -110,6 +130,23 @@ class Cluster:
         ref = Ref.of(manifest)
         self._store(ref, copy.deepcopy(manifest))
         return ref
+
+    def labels(self, namespace: str) -> dict[str, str]:
+        """Give a namespace's labels."""
+        return self.objects[namespace_ref(namespace)]["metadata"].get("labels", {})
+
+    def hard(self, namespace: str, quota: str) -> dict[str, str]:
+        """Give the lines of a quota."""
+        return self.objects[quota_ref(namespace, quota)]["spec"]["hard"]
+
+    def open_classes(self, namespace: str) -> list[str]:
+        """Give the classes that the closing quota leaves to their own quotas."""
+        selector = self.objects[quota_ref(namespace, "gpu-other")]["spec"]["scopeSelector"]
+        return [value for value in selector["matchExpressions"][0]["values"] if value != "gpu-other"]
+
+    def inside(self, namespace: str) -> dict[tuple[str, str], Manifest]:
+        """Give all objects in a namespace by kind and name."""
+        return {(ref.kind, ref.name): one for ref, one in self.objects.items() if ref.namespace == namespace}
 
     def change(self, ref: Ref, patch: Manifest) -> None:
         """Patch an object as somebody else would."""
@@ -254,6 +291,21 @@ class Cluster:
         self.objects[ref] = manifest
 
 
+def writes(operations: Iterable[Operation]) -> list[Ref]:
+    """Name the objects that operations write, statuses and events left out."""
+    return [one.ref for one in operations if not isinstance(one, Emit) and getattr(one, "subresource", "") != "status"]
+
+
+def events(operations: Iterable[Operation]) -> dict[str, str]:
+    """Give the notes of events by reason."""
+    return {one.reason: one.note for one in operations if isinstance(one, Emit)}
+
+
+def status_writes(operations: Iterable[Operation]) -> int:
+    """Count the writes of statuses."""
+    return sum(isinstance(one, Update) and one.subresource == "status" for one in operations)
+
+
 def namespace_ref(name: str) -> Ref:
     return Ref("v1", "Namespace", "", name)
 
@@ -272,10 +324,6 @@ def binding_ref(namespace: str, name: str) -> Ref:
 
 def foreign_namespace(name: str, **labels: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-
-
-def without_status(view: TenantView) -> TenantView:
-    return replace(view, status=None)
 
 
 def _merged(target: Any, patch: Any) -> Any:

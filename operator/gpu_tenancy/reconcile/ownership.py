@@ -112,7 +112,11 @@ def claims(view: TenantView) -> list[Claim]:
     inside = {ref.namespace for ref in view.children}
     return [
         *(_listed(view, spec, one, inside=one.name in inside) for spec, one in declared),
-        *(_unlisted(view, view.namespaces[name]) for name in labelled if name not in listed),
+        *(
+            _unlisted(view, view.namespaces[name])
+            for name in labelled
+            if name not in listed and not _is_reserved(view, name)
+        ),
     ]
 
 
@@ -126,12 +130,16 @@ def stands_in(status: IndustrialTenantStatus | None, namespace: str) -> bool:
     return previous_reasons(status).get(namespace) in _STOOD
 
 
+def _is_reserved(view: TenantView, name: str) -> bool:
+    return name in {"default", view.platform.operator_namespace} or name.startswith(_RESERVED_PREFIXES)
+
+
 def _listed(view: TenantView, spec: IndustrialTenantSpec, declared: TenantNamespace, *, inside: bool) -> Claim:
     name, observed = declared.name, view.namespaces.get(declared.name)
     labels: Mapping[str, str] = {} if observed is None else observed.labels
     # It needs both: a status may be older than the namespace, and objects may be another tenant's.
     stands = inside and stands_in(view.status, name)
-    if name in {"default", view.platform.operator_namespace} or name.startswith(_RESERVED_PREFIXES):
+    if _is_reserved(view, name):
         message = f"{name} belongs to the platform: choose another name in spec.namespaces"
         return Left(name, Reason.RESERVED, message, listed=True)
     foreign = labels.get(TENANT_LABEL, view.name) != view.name and not stands

@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -28,9 +27,12 @@ from gpu_tenancy.render.manifest import Manifest, managed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_REQUESTS = {"cpu": "512", "memory": "4Ti", "ephemeral-storage": "4Ti"}
-_LIMITS = {"cpu": "1024", "memory": "8Ti", "ephemeral-storage": "8Ti"}
-_COUNTS = {
+_DEFAULTS = {
+    "requests.cpu": "512",
+    "requests.memory": "4Ti",
+    "requests.ephemeral-storage": "4Ti",
+    "requests.storage": "20Ti",
+    "persistentvolumeclaims": "100",
     "pods": "1000",
     "services": "200",
     "services.nodeports": "0",
@@ -39,10 +41,6 @@ _COUNTS = {
     "secrets": "1000",
     "replicationcontrollers": "10",
     "resourcequotas": "128",
-    "persistentvolumeclaims": "100",
-}
-_OTHERS = {
-    "requests.storage": "20Ti",
     "count/serviceaccounts": "200",
     "count/deployments.apps": "500",
     "count/replicasets.apps": "5000",
@@ -58,6 +56,7 @@ _OTHERS = {
     "count/resourceclaims.resource.k8s.io": "0",
     "count/resourceclaimtemplates.resource.k8s.io": "0",
 }
+_LIMITS = {"cpu": "1024", "memory": "8Ti", "ephemeral-storage": "8Ti"}
 # Keys that count the operator's own objects as well.
 _OWN = {
     "ResourceQuota": ("resourcequotas", "count/resourcequotas"),
@@ -65,15 +64,8 @@ _OWN = {
     "NetworkPolicy": ("count/networkpolicies.networking.k8s.io",),
     "RoleBinding": ("count/rolebindings.rbac.authorization.k8s.io",),
 }
-_STANDARD = frozenset(
-    [*_COUNTS, "requests.storage", *_REQUESTS]
-    + [f"{kind}.{name}" for kind in ("requests", "limits") for name in _REQUESTS]
-)
 _LARGEST = 2**63 - 1
 _FINEST = 10**9
-_PART = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_PREFIXED = re.compile(rf"(?=.{{1,253}}/){_PART}(\.{_PART})*/(?=.{{1,63}}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-
 
 # The same few amounts are compared for every namespace.
 _number = lru_cache(parse)
@@ -88,7 +80,7 @@ def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own:
         suspended: whether no new pod may be created.
         own: how many objects the operator itself has in the namespace, by kind; it never shuts itself out.
     """
-    hard = {**_COUNTS, **_OTHERS, **{f"requests.{name}": amount for name, amount in _REQUESTS.items()}, **said}
+    hard = {**_DEFAULTS, **said}
     for name, amount in _LIMITS.items():
         requests = hard[f"requests.{name}"]
         hard.setdefault(f"limits.{name}", max(amount, requests, key=_number))
@@ -102,14 +94,10 @@ def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own:
 
 
 def faults(said: Mapping[str, str]) -> Iterator[str]:
-    """Say what the API server would refuse, or store otherwise than it is written."""
+    """Say what the API server would refuse, or store otherwise than it is written; the schema has seen to the rest."""
     for key, amount in said.items():
         value = _number(amount)
-        if "/" not in key and key not in _STANDARD:
-            yield f"spec.quota names {key}, which no quota counts: write requests.{key}, limits.{key} or count/{key}"
-        elif "/" in key and not _PREFIXED.fullmatch(key):
-            yield f"spec.quota names {key}, which is no resource: write count/<plural>.<group>"
-        elif (key in _COUNTS or "/" in key) and value.denominator != 1:
-            yield f"spec.quota.{key} is {amount}, but only whole numbers are counted"
+        if "/" in key and value.denominator != 1:
+            yield f"spec.quota.{key} is {amount}, but it counts whole numbers: write one"
         elif value > _LARGEST or (value * _FINEST).denominator != 1:
-            yield f"spec.quota.{key} is {amount}, which is out of the range of quantities"
+            yield f"spec.quota.{key} is {amount}, which is out of the range of quantities: write at most {_LARGEST}"

@@ -40,12 +40,15 @@ async def running(world: World, namespace: str, app: str, amount: int) -> list[O
         NotYet: there are not exactly so many.
     """
     pods = await world.list(POD, namespace, labels=f"app={app}")
-    alive = [
-        pod for pod in pods if pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
-    ]
+    alive = [pod for pod in pods if is_running(pod)]
     if len(alive) != amount:
         raise NotYet(f"{len(alive)} of {amount} pods of {app} run")
     return alive
+
+
+def is_running(pod: Object) -> bool:
+    """Say whether a pod runs and stays."""
+    return pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
 
 
 async def refuse_over_quota(world: World) -> str:

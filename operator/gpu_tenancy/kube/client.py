@@ -147,8 +147,8 @@ class Client:
             resource: what to watch.
             namespace: empty for all.
             resource_version: of a list or of the last event seen.
-            silence: seconds without a byte after which the connection counts as lost; the server sends a bookmark
-                each minute.
+            silence: seconds without a byte after which the watch is given up with an `ApiTimeoutError`. The server
+                sends a bookmark each minute, but of a kind that has not changed since it started it may send none.
             selection: restricts the objects.
         """
         params = _selection_params(selection) | {

@@ -91,7 +91,8 @@ class Reflector:
             namespace: empty for all.
             label_selector: restricts the objects.
             field_selector: restricts the objects.
-            silence: seconds without a byte after which a watch counts as lost; the server sends a bookmark each minute.
+            silence: seconds without a byte after which a watch is begun again, in case its connection was lost. Of a
+                kind that changes the server sends a bookmark each minute.
             longest_pause: seconds, at most, between two attempts while the server fails.
             on_restart: told of every failure.
         """
@@ -120,7 +121,7 @@ class Reflector:
                 await self._watch()
             except KubeError as error:
                 problem = str(error)
-                if _needs_list(error):
+                if isinstance(error, ApiError) and error.is_expired:
                     self._resource_version = ""
             except Exception as error:
                 # A reflector that died would leave the operator blind; a bug must not do what an outage may not.
@@ -133,22 +134,41 @@ class Reflector:
 
     async def _watch(self) -> None:
         began, events = time.monotonic(), 0
-        async with aclosing(
-            self._client.watch(
-                self._resource,
-                self._namespace,
-                resource_version=self._resource_version,
-                silence=self._silence,
-                **self._selection,
-            )
-        ) as changes:
-            async for change in changes:
-                self._take(change)
-                events += 1
-                self._healthy()
-        if not events and time.monotonic() - began < _SHORTEST_WATCH:
-            raise ApiUnavailableError("the watch ended as soon as it began", sent=True, write=False)
+        try:
+            async with aclosing(
+                self._client.watch(
+                    self._resource,
+                    self._namespace,
+                    resource_version=self._resource_version,
+                    silence=self._silence,
+                    **self._selection,
+                )
+            ) as changes:
+                async for change in changes:
+                    self._take(change)
+                    events += 1
+                    self._healthy()
+        except ApiTimeoutError as error:
+            if not error.sent:
+                raise
+            await self._doubt_silence()
+        else:
+            if not events and time.monotonic() - began < _SHORTEST_WATCH:
+                raise ApiUnavailableError("the watch ended as soon as it began", sent=True, write=False)
         self._healthy()
+
+    async def _doubt_silence(self) -> None:
+        """Ask where the server is, after a watch that said nothing, and list anew if that is not where we are.
+
+        Silence may be a lost connection, or that nothing happens: of a kind that never changes the server sends no
+        bookmarks either. Watching on is right for both. But it is also the answer to a version that the server has not
+        reached, because its data was restored from a backup.
+        """
+        pages = self._client.list(self._resource, self._namespace, chunk=1, **self._selection)
+        async with aclosing(pages):
+            page = await anext(pages)
+        if int(page.resource_version) < int(self._resource_version):
+            self._resource_version = ""
 
     def _take(self, change: WatchEvent) -> None:
         metadata = change.object["metadata"]
@@ -174,12 +194,3 @@ class Reflector:
         longest = min(self._longest_pause, _FIRST_PAUSE * 2.0 ** min(self._failures, 16))
         self._failures += 1
         await asyncio.sleep(random.uniform(0, longest))  # noqa: S311  # spreads load, protects nothing
-
-
-def _needs_list(error: KubeError) -> bool:
-    """Say whether watching on from the last version is no use.
-
-    Silence, without even bookmarks, may be a lost connection, but it is also how a server answers who asks for a
-    version that it has not reached, because its data was restored from a backup.
-    """
-    return (isinstance(error, ApiTimeoutError) and error.sent) or (isinstance(error, ApiError) and error.is_expired)

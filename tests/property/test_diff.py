@@ -158,3 +158,11 @@ def test_a_limit_that_differs_replaces_the_list() -> None:
     observed = namespaced("LimitRange", spec={"limits": [{"type": "Container", "max": {"cpu": "1"}}]})
     limits = [{"type": "Pod", "max": {"cpu": "1"}}]
     assert merge_patch(observed, namespaced("LimitRange", spec={"limits": limits})) == {"spec": {"limits": limits}}
+
+
+def test_a_key_that_is_desired_to_be_absent_goes_if_it_is_there() -> None:
+    desired = namespaced("Job", spec={"suspend": None, "parallelism": 2})
+    assert merge_patch(namespaced("Job", spec={"suspend": True, "parallelism": 2}), desired) == {
+        "spec": {"suspend": None}
+    }
+    assert merge_patch(namespaced("Job", spec={"parallelism": 2}), desired) is None

@@ -66,6 +66,15 @@ def kill(starter: subprocess.Popen[str]) -> None:
     starter.communicate()
 
 
+def assert_all_end(started: list[ProcessId]) -> None:
+    """See processes end by themselves; those that do not are ended, supervisor first, so that a failure leaves none."""
+    try:
+        eventually(lambda: not any(process.alive for process in started))
+    finally:
+        for process in started:
+            process.send(signal.SIGKILL)
+
+
 def get(control_plane: ControlPlane, *args: str) -> Any:
     return json.loads(control_plane.kubectl("get", *args, "--output=json"))
 
@@ -95,15 +104,15 @@ def test_a_killed_owner_takes_everything_along(tmp_path: Path) -> None:
     started = processes(tmp_path)
     assert all(process.alive for process in started)
     kill(starter)
-    eventually(lambda: not any(process.alive for process in started))
+    assert_all_end(started)
 
 
 def test_a_killed_supervisor_takes_everything_along(tmp_path: Path) -> None:
     starter = start_elsewhere(tmp_path)
     supervisor, *children = processes(tmp_path)
     supervisor.send(signal.SIGKILL)
-    eventually(lambda: not any(process.alive for process in children))
     kill(starter)
+    assert_all_end(children)
 
 
 def test_a_detached_one_outlives_its_starter_until_it_is_stopped_from_anywhere(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def _build(go: str, module: Path, wanted: Sequence[Program], console: Console) -
     flags = ("-trimpath", f"-ldflags={_linker_flags(wanted[0])}")
     packages = [program.package for program in wanted]
     names = ", ".join(program.name for program in wanted)
-    console.print(f"Preparing to build {names} with {go}")
+    console.print(f"Preparing to build {names} with {go}", soft_wrap=True)
     # What Go has built before is in its own cache and not built again.
     stale = _run([go, "list", *flags, "-deps", "-f={{if .Stale}}{{.ImportPath}}{{end}}", *packages], module)
     total = sum(1 for line in stale if line)

@@ -32,7 +32,7 @@ def counted(console: Console, title: str, total: int, unit: str) -> Iterator[Cal
         done += amount
         if time.monotonic() - last > LINE_INTERVAL:
             last = time.monotonic()
-            console.print(f"{title}: {done} of {total} {unit}", highlight=False)
+            console.print(f"{title}: {done} of {total} {unit}", highlight=False, soft_wrap=True)
 
-    console.print(f"{title}: {total} {unit}", highlight=False)
+    console.print(f"{title}: {total} {unit}", highlight=False, soft_wrap=True)
     yield advance

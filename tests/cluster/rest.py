@@ -94,7 +94,7 @@ class Api:
         self._connection.close()
 
 
-def eventually(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
+def eventually(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Wait until the condition holds, such as that a policy is in force: about a second after it is written."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -47,7 +47,7 @@ class Observed:
             body=orjson.dumps(body),
             deleting="deletionTimestamp" in metadata,
             used=tuple(quota.get("used", {}).items()),
-            counted="hard" in quota and quota["hard"] == raw["spec"].get("hard"),
+            counted=quota.get("hard", {}) == raw.get("spec", {}).get("hard", {}),
         )
 
     @property

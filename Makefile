@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PURE := */gpu_tenancy/api/*,*/gpu_tenancy/domain/*,*/gpu_tenancy/render/*,*/gpu_tenancy/reconcile/*
 
+# Most of their time is waiting for control planes, so more of them than cores run side by side.
+CLUSTER_TESTS := $(BIN)/pytest tests/cluster --numprocesses 3 --dist loadfile
+
 NODES ?= 64
 KUBERNETES ?= 1.36
 ONCE ?=
@@ -21,8 +24,9 @@ demo: setup ## Show a GPU cloud being rented out (NODES=64, ONCE=1 to end when a
 	$(BIN)/gpu-tenancy demo --nodes $(NODES) --kubernetes $(KUBERNETES) $(if $(ONCE),--once)
 
 test: lint binaries ## Run every check and every test
+	$(CLUSTER_TESTS)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest tests/unit tests/property tests/cluster
+	$(BIN)/coverage run -m pytest tests/unit tests/property
 	$(BIN)/coverage report --skip-covered --include='$(PURE)' --fail-under=95
 	@echo "Branch coverage of the pure packages: $$($(BIN)/coverage report --format=total --include='$(PURE)') %"
 
@@ -37,7 +41,7 @@ unit: setup ## Run the tests that need no control plane
 	$(BIN)/pytest tests/unit tests/property
 
 cluster: binaries ## Run the tests against a real control plane
-	$(BIN)/pytest tests/cluster
+	$(CLUSTER_TESTS)
 
 crds: setup ## Generate the CustomResourceDefinitions from the models
 	$(BIN)/gpu-tenancy crds

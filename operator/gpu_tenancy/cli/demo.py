@@ -96,7 +96,8 @@ async def _show(world: World, screen: Screen, output: Output, *, once: bool, kub
         if output is Output.JSON:
             typer.echo(_json(world, results))
         if not complete:
-            screen.print(f"Not everything was observed. See {world.operator_log} and {world.control_plane.logs_dir}")
+            screen.print(f"Not observed: {results[-1].step}: {results[-1].observed}")
+            screen.print(f"See {world.operator_log} and {world.control_plane.logs_dir}")
         elif not once:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, interrupted.set)

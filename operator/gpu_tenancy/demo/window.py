@@ -22,7 +22,7 @@ NAME, NAMESPACE, POOL_NAME = "evening-training", "robotics-train", "gb200"
 JOB_NAME, JOB_PODS = "grasping-policy", 8
 SPOT_NAMESPACE, SPOT_APP, SPOT_PODS = "university-research", "protein-folding", 18
 LEAD_TIME = timedelta(seconds=10)
-ON_TIME = timedelta(seconds=2)
+ON_TIME = timedelta(seconds=3)
 """How late an opening or a closing may be seen, on a machine that is busy with a whole control plane."""
 
 

@@ -47,7 +47,7 @@ crds: setup ## Generate the CustomResourceDefinitions from the models
 	$(BIN)/gpu-tenancy crds
 
 bench: binaries ## Measure against the raw floor; writes build/bench.json
-	$(BIN)/python -m tests.bench
+	PYTHONPATH=tests $(BIN)/python -m bench
 
 binaries: setup
 	$(BIN)/gpu-tenancy localcluster build --kubernetes $(KUBERNETES)

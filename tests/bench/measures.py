@@ -1,0 +1,210 @@
+"""The measurements that need a control plane; `bench` says how each is done."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench.raw import connect, delete, post
+from bench.site import CONCURRENCY, NAMESPACES_PER_TENANT
+from bench.witness import CHILDREN, Witness, watching
+from gpu_tenancy.reconcile.plan import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bench.raw import Manifest
+    from bench.site import Site
+    from cluster.operating import OperatorProcess
+
+DELETE_CONCURRENCY = 64
+_STEADY_SECONDS = 1.0
+_PATIENCE_SECONDS = 120.0
+_POLL_SECONDS = 0.05
+_BY_ITSELF = frozenset({"Lease"})
+"""What the operator writes for ever."""
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """What came of provisioning.
+
+    Attributes:
+        seconds: until everything stood.
+        cpu_seconds: how long the operator computed meanwhile.
+        objects: what the tenants got, by namespace, in the order in which it was written.
+        writes: of the operator, by kind and verb.
+        passes: how often it looked at an object of a kind, by kind and result.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    objects: Mapping[str, Sequence[Manifest]]
+    writes: Mapping[tuple[str, str], float]
+    passes: Mapping[tuple[str, str], float]
+
+
+class Restarted(NamedTuple):
+    """What came of a restart: seconds until steady, writes by then, and what has another version than before."""
+
+    seconds: float
+    writes: int
+    changed: Sequence[str]
+
+
+async def provision(site: Site, tenants: Sequence[Manifest]) -> Provisioned:
+    """Create tenants and see their namespaces come, with all that is in them.
+
+    Raises:
+        RuntimeError: not every namespace has the same kinds of children.
+    """
+    async with watching(site.admin) as witness, connect(site.admin) as admin:
+        before = Readings.of(site.operator)
+        began = time.perf_counter()
+        await admin.send([[post(tenant)] for tenant in tenants], CONCURRENCY)
+        await witness.until(lambda: len(witness.ready) == len(tenants), "every tenant Ready")
+        seconds = witness.changed - began
+        after = Readings.of(site.operator)
+    return Provisioned(
+        seconds=seconds,
+        cpu_seconds=after.cpu_seconds - before.cpu_seconds,
+        objects=_by_namespace(witness, len(tenants)),
+        writes=after.writes - before.writes,
+        passes=after.passes - before.passes,
+    )
+
+
+async def write_plainly(site: Site, objects: Mapping[str, Sequence[Manifest]]) -> float:
+    """Create the same objects by plain POSTs, and give the seconds that it took."""
+    groups = [[post(manifest) for manifest in group] for group in objects.values()]
+    async with connect(site.account) as account:
+        return await account.send(groups, CONCURRENCY)
+
+
+def choose(objects: Mapping[str, Sequence[Manifest]], number: int) -> list[Manifest]:
+    """Choose children at random, the same in each run."""
+    kinds = {resource.kind for resource in CHILDREN}
+    children = [one for group in objects.values() for one in group if one["kind"] in kinds]
+    return random.Random(number).sample(children, number)  # noqa: S311  # nothing secret about it
+
+
+async def see_repaired(site: Site, children: Sequence[Manifest], tenants: int) -> float:
+    """Delete children while the operator runs, and give the seconds until all are back."""
+    async with watching(site.admin) as witness, connect(site.admin) as admin:
+        await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready")
+        gone = {Ref.of(child): witness.uids[Ref.of(child)] for child in children}
+        began = time.perf_counter()
+        await admin.send([[delete(child)] for child in children], DELETE_CONCURRENCY)
+        await witness.until(lambda: all(witness.uids.get(ref, uid) != uid for ref, uid in gone.items()), "all are back")
+        back = witness.children_changed
+        await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready again")
+    return back - began
+
+
+async def repair_plainly(site: Site, children: Sequence[Manifest]) -> float:
+    """Delete children that nobody repairs and create them by plain POSTs; give the seconds that the latter took."""
+    async with watching(site.admin) as witness, connect(site.admin) as admin, connect(site.account) as account:
+        await admin.send([[delete(child)] for child in children], DELETE_CONCURRENCY)
+        await witness.until(lambda: not any(Ref.of(child) in witness.uids for child in children), "all are gone")
+        return await account.send([[post(child)] for child in children], CONCURRENCY)
+
+
+def restart(site: Site) -> Restarted:
+    """Stop the operator and start it, with everything in place."""
+    operator = site.operator
+    site.stop_operator()
+    versions = _versions(site)
+    began = time.perf_counter()
+    operator.start()
+    seconds = at_rest(operator) - began
+    writes = sum(count for (kind, _), count in Readings.of(operator).writes.items() if kind not in {"Lease", "Event"})
+    changed = sorted(name for name, version in _versions(site).items() if versions.get(name) != version)
+    return Restarted(seconds, writes, changed)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the operator's metrics say at one moment.
+
+    Attributes:
+        cpu_seconds: how long it has computed.
+        writes: how many writes of it the API server accepted, by kind and verb.
+        passes: how many reconciliations there were, by kind and result.
+        requests: how many requests it has made, without those that never end.
+        waiting: how many keys wait in its queue.
+    """
+
+    cpu_seconds: float
+    writes: Counter[tuple[str, str]]
+    passes: Counter[tuple[str, str]]
+    requests: float
+    waiting: float
+
+    @classmethod
+    def of(cls, operator: OperatorProcess) -> Readings:
+        """Ask the operator."""
+        series = defaultdict(list)
+        for family in text_string_to_metric_families(operator.get("/metrics")):
+            for sample in family.samples:
+                series[sample.name.removeprefix("gpu_tenancy_")].append((sample.labels, sample.value))
+        writes, passes = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        for labels, value in series["api_writes_total"]:
+            writes[labels["kind"], labels["verb"]] += int(value)
+        for labels, value in series["reconciles_total"]:
+            passes[labels["kind"], labels["result"]] += int(value)
+        return cls(
+            cpu_seconds=sum(value for _, value in series["process_cpu_seconds_total"]),
+            writes=writes,
+            passes=passes,
+            requests=sum(value for labels, value in series["api_requests_total"] if labels["kind"] not in _BY_ITSELF),
+            waiting=sum(value for _, value in series["queue_depth"]),
+        )
+
+
+def at_rest(operator: OperatorProcess) -> float:
+    """Wait until the operator is at rest, and give the instant since which it has been.
+
+    Raises:
+        TimeoutError: it does not come to rest.
+    """
+    since, last = time.perf_counter(), None
+    deadline = since + _PATIENCE_SECONDS
+    while time.perf_counter() < deadline:
+        now = Readings.of(operator)
+        if now.waiting or (now.requests, now.passes) != last:
+            since, last = time.perf_counter(), (now.requests, now.passes)
+        elif time.perf_counter() - since > _STEADY_SECONDS:
+            return since
+        time.sleep(_POLL_SECONDS)
+    raise TimeoutError(f"the operator is not at rest after {_PATIENCE_SECONDS:.0f} s")
+
+
+def _versions(site: Site) -> dict[str, str]:
+    """Read the version of everything that the operator writes; nodes report by themselves, so theirs mean nothing."""
+    kinds = ("namespaces", *(one.plural for one in CHILDREN), "priorityclasses", "itn", "pool", "reg", "gres")
+    return {
+        f"{kind} {one['metadata'].get('namespace', '')}/{one['metadata']['name']}": one["metadata"]["resourceVersion"]
+        for kind in kinds
+        for one in site.cluster.list(kind)
+    }
+
+
+def _by_namespace(witness: Witness, tenants: int) -> dict[str, list[Manifest]]:
+    """Sort what stands by namespace, and make sure that nothing is missing anywhere."""
+    groups: dict[str, list[Manifest]] = {}
+    for ref in sorted(witness.uids, key=lambda ref: witness.order[ref]):
+        groups.setdefault(ref.namespace or ref.name, []).append(witness.objects[ref])
+    shapes = {tuple(sorted(Counter(one["kind"] for one in group).items())) for group in groups.values()}
+    expected = {"Namespace", *(resource.kind for resource in CHILDREN)}
+    if (
+        len(groups) != tenants * NAMESPACES_PER_TENANT
+        or len(shapes) != 1
+        or {kind for kind, _ in min(shapes)} != expected
+    ):
+        raise RuntimeError(f"{len(groups)} namespaces, and not the same in each: {shapes}")
+    return groups

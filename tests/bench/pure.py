@@ -1,0 +1,141 @@
+"""The pure parts by themselves, in CPU time: they run in the one thread in which everything else does, too."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+
+from bench.report import Figure
+from gpu_tenancy.domain.promises import PoolFacts, decide
+from gpu_tenancy.kube.client import Page, WatchEvent
+from gpu_tenancy.kube.reflector import Reflector
+from gpu_tenancy.kube.resource import RESOURCE_QUOTA
+from gpu_tenancy.reconcile.tenants import plan_tenant
+from gpu_tenancy.runtime.world import World
+from promise_facts import NOW, booking, capacity, grant, pool, rules, settled, spec
+from tenant_world import NEURA, Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from bench.raw import Manifest
+    from gpu_tenancy.domain.promises import Booking
+    from gpu_tenancy.kube.client import Client
+
+GPUS = 10_000
+TENANTS = 500
+RESERVATIONS = 2_000
+EVENTS = 10_000
+_HORIZON_HOURS = 90 * 24
+_MILLI, _MICRO = 1e3, 1e6
+
+
+def pure(quota: Manifest) -> list[Figure]:
+    """Time the planners and the reflector.
+
+    Args:
+        quota: a ResourceQuota as the operator renders it.
+    """
+    return [*_decide(), *_plan_tenant(), _reflect(quota)]
+
+
+def _decide() -> list[Figure]:
+    chance = random.Random(1)  # noqa: S311  # nothing secret about it
+    names = [f"tenant-{number:03}" for number in range(TENANTS)]
+
+    def asked(number: int) -> Booking:
+        start = chance.uniform(1, _HORIZON_HOURS)
+        wanted = spec(chance.choice([8, 16, 32, 64, 128, 256]), start, start + chance.uniform(1, 72))
+        return booking(f"r{number:04}", wanted, chance.choice(names), created=-1 - number / 3600)
+
+    new = PoolFacts(
+        spec=pool(reservations=rules(horizon=f"{_HORIZON_HOURS + 72}h")),
+        capacity=capacity(GPUS),
+        grants=tuple(grant(name, 4, 1000) for name in names),
+        bookings=tuple(map(asked, range(RESERVATIONS))),
+        standing=(),
+    )
+    old = settled(new, decide(new, NOW))
+    what = f"decide: {GPUS:,} GPUs, {TENANTS} tenants, {RESERVATIONS:,} reservations"
+    return [
+        Figure(f"{what}, all new", _cpu(lambda: decide(new, NOW), _MILLI, repeat=3), "ms CPU"),
+        Figure(f"{what}, decided before", _cpu(lambda: decide(old, NOW), _MILLI, repeat=5), "ms CPU"),
+    ]
+
+
+def _plan_tenant() -> list[Figure]:
+    namespaces = [{"name": f"neura-{number}"} for number in range(3)]
+    owners = [*NEURA["owners"], {"kind": "Group", "name": "auditors", "role": "Viewer"}]
+    cluster = Cluster()
+    cluster.provision("neura", namespaces=namespaces, owners=owners)
+    view = cluster.view("neura")
+    empty = Cluster(tenants=cluster.tenants, allotments=cluster.allotments, grants=cluster.grants)
+    new = empty.view("neura")
+    what = f"plan_tenant: {len(namespaces)} namespaces, {len(view.children)} children"
+    return [
+        Figure(f"{what}, all to be written", _cpu(lambda: plan_tenant(new, NOW), _MILLI, repeat=100), "ms CPU"),
+        Figure(f"{what}, nothing to do", _cpu(lambda: plan_tenant(view, NOW), _MILLI, repeat=100), "ms CPU"),
+    ]
+
+
+def _cpu(function: Callable[[], object], unit: float, repeat: int) -> list[float]:
+    seconds = []
+    for _ in range(repeat):
+        began = time.process_time()
+        function()
+        seconds.append((time.process_time() - began) * unit)
+    return seconds
+
+
+class Tape:
+    """Plays the part of a client whose watch says what was recorded."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self.played = asyncio.Event()
+        self._lines = lines
+
+    async def list(self, *_: Any, **__: Any) -> AsyncGenerator[Page]:
+        """List nothing."""
+        yield Page([], "1")
+
+    async def watch(self, *_: Any, **__: Any) -> AsyncGenerator[WatchEvent]:
+        """Tell what was recorded, then nothing more."""
+        for line in self._lines:
+            event = orjson.loads(line)
+            yield WatchEvent(event["type"], event["object"])
+        self.played.set()
+        await asyncio.Event().wait()
+
+
+def _reflect(quota: Manifest) -> Figure:
+    lines = []
+    for number in range(EVENTS):
+        metadata = quota["metadata"] | {
+            "name": f"gpu-pool-{number}-spot",
+            "uid": f"00000000-0000-4000-8000-{number:012}",
+            "resourceVersion": str(number + 2),
+            "creationTimestamp": "2026-12-01T12:00:00Z",
+            "managedFields": [
+                {"manager": "gpu-tenancy", "operation": "Update", "fieldsV1": {"f:spec": {"f:hard": {}}}}
+            ],
+        }
+        status = {"hard": quota["spec"]["hard"], "used": dict.fromkeys(quota["spec"]["hard"], "0")}
+        lines.append(orjson.dumps({"type": "ADDED", "object": quota | {"metadata": metadata, "status": status}}))
+    runs = [asyncio.run(_play(lines)) / EVENTS * _MICRO for _ in range(3)]
+    return Figure("reflector: a watch event of a quota, from JSON to the store", runs, "us CPU")
+
+
+async def _play(lines: list[bytes]) -> float:
+    tape, world = Tape(lines), World()
+    began = time.process_time()
+    reflecting = asyncio.create_task(Reflector(cast("Client", tape), RESOURCE_QUOTA, world.quotas).run())
+    await tape.played.wait()
+    seconds = time.process_time() - began
+    reflecting.cancel()
+    await asyncio.gather(reflecting, return_exceptions=True)
+    assert len(world.quotas) == len(lines)
+    return seconds

@@ -1,0 +1,95 @@
+"""HTTP to an API server with next to nothing around it: what a floor is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import aiohttp
+import orjson
+
+from gpu_tenancy.kube.auth import Credentials
+from gpu_tenancy.kube.resource import BUILT_IN, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+Manifest = dict[str, Any]
+
+TENANT = Resource("gpu-tenancy.dev", "v1alpha1", "industrialtenants", "IndustrialTenant", namespaced=False)
+RESOURCES = BUILT_IN.with_(TENANT)
+
+
+class Call(NamedTuple):
+    """One request, ready to be sent."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+
+
+def post(manifest: Manifest) -> Call:
+    """Make the request that creates an object."""
+    resource = RESOURCES.of(manifest["apiVersion"], manifest["kind"])
+    return Call("POST", resource.path(manifest["metadata"].get("namespace", "")), orjson.dumps(manifest))
+
+
+def delete(manifest: Manifest) -> Call:
+    """Make the request that deletes an object."""
+    resource, metadata = RESOURCES.of(manifest["apiVersion"], manifest["kind"]), manifest["metadata"]
+    return Call("DELETE", resource.path(metadata.get("namespace", ""), metadata["name"]))
+
+
+@asynccontextmanager
+async def connect(kubeconfig: Path) -> AsyncIterator[Raw]:
+    """Connect as whom a kubeconfig says."""
+    access = await Credentials.from_kubeconfig(kubeconfig).access()
+    headers = {**access.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
+    connector = aiohttp.TCPConnector(ssl=access.ssl or False, limit=0)
+    async with aiohttp.ClientSession(access.server, headers=headers, connector=connector) as session:
+        yield Raw(session)
+
+
+class Raw:
+    """Sends requests, many at once."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def send(self, groups: Iterable[Sequence[Call]], concurrency: int) -> float:
+        """Send all requests and return the seconds that it took.
+
+        Args:
+            groups: what is sent one after the other; different groups are sent at the same time.
+            concurrency: how many requests are under way at once.
+
+        Raises:
+            RuntimeError: the API server refused one.
+        """
+        rest = iter(list(groups))
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(concurrency):
+                tasks.create_task(self._work(rest))
+        return time.perf_counter() - began
+
+    async def _work(self, groups: Iterator[Sequence[Call]]) -> None:
+        for group in groups:
+            for call in group:
+                while not await self._done(call):
+                    pass
+
+    async def _done(self, call: Call) -> bool:
+        """Send a request and say whether it need not be sent again."""
+        async with self._session.request(call.method, call.path, data=call.body) as response:
+            answer = await response.read()
+            if response.ok:
+                return True
+            status = orjson.loads(answer)
+            # The API server counts the object in a quota that the controller-manager is just writing.
+            if status["reason"] == "Conflict" and status["details"]["kind"] == "resourcequotas":
+                return False
+            raise RuntimeError(f"{call.method} {call.path}: {status['message']}")

@@ -1,0 +1,131 @@
+"""What was measured: figures with floor and target, as a table for people and as JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+ROOT = Path(__file__).parents[2]
+_PLAIN_WIDTH = 140
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        name: what was measured.
+        runs: what each run gave; their median is the value.
+        unit: of the value and the floor.
+        floors: what the floor of each run was, if there is one.
+        target: the highest ratio that is wanted or, without a floor, the highest value; None if it is just told.
+        below: whether the target itself is too high.
+    """
+
+    name: str
+    runs: Sequence[float]
+    unit: str
+    floors: Sequence[float] = ()
+    target: float | None = None
+    below: bool = False
+
+    @property
+    def value(self) -> float:
+        """What it comes to."""
+        return statistics.median(self.runs)
+
+    @property
+    def floor(self) -> float | None:
+        """What it is compared with."""
+        return statistics.median(self.floors) if self.floors else None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the floor it is."""
+        return self.value / self.floor if self.floor else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is within the target; None if there is none."""
+        if self.target is None:
+            return None
+        judged = self.value if self.ratio is None else self.ratio
+        return judged < self.target if self.below else judged <= self.target
+
+    def to_json(self) -> dict[str, Any]:
+        """Give everything that is known of it."""
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "value": self.value,
+            "floor": self.floor,
+            "ratio": self.ratio,
+            "target": self.target,
+            "met": self.met,
+            "runs": list(self.runs),
+            "floors": list(self.floors),
+        }
+
+
+def machine(kubernetes: str) -> dict[str, Any]:
+    """Say where and of what it was measured; `load` is that of the last minute, before the bench began."""
+    return {
+        "cores": os.cpu_count(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "kubernetes": kubernetes,
+        "commit": _git("rev-parse", "HEAD"),
+        "changed": bool(_git("status", "--porcelain", "--", "operator", "charts")),
+    }
+
+
+def show(title: str, figures: Sequence[Figure]) -> None:
+    """Print the table; without frames and colours where nobody looks at it."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PLAIN_WIDTH)
+    table = Table(title=title, box=box.ROUNDED if console.is_terminal else None, title_justify="left")
+    table.add_column("figure")
+    for column in ("value", "floor", "ratio", "target"):
+        table.add_column(column, justify="right")
+    table.add_column("verdict")
+    for figure in figures:
+        table.add_row(
+            figure.name,
+            _number(figure.value, figure.unit),
+            "" if figure.floor is None else _number(figure.floor, figure.unit),
+            "" if figure.ratio is None else f"{figure.ratio:.2f}",
+            _target(figure),
+            {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[figure.met],
+        )
+    console.print(table)
+
+
+def _number(value: float, unit: str) -> str:
+    digits = 0 if value == round(value) else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f} {unit}".rstrip()
+
+
+def _target(figure: Figure) -> str:
+    if figure.target is None:
+        return ""
+    sign = "<" if figure.below else "<="
+    return f"{sign} {figure.target:g}x" if figure.floors else f"{sign} {_number(figure.target, figure.unit)}"
+
+
+def _git(*arguments: str) -> str | None:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None

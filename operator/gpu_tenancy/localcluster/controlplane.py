@@ -165,6 +165,7 @@ class ControlPlane:
 
     def admin_tls(self) -> ssl.SSLContext:
         """Make a TLS context by which an HTTP client trusts the API server and is the administrator."""
+        self._running()
         return self._identities.admin_tls()
 
     def kubeconfig(self, user: str, groups: Sequence[str] = (), *, namespace: str = "") -> Path:

@@ -1,4 +1,4 @@
-"""Fixtures for tests against a real control plane, which is started once per run (about 4 s).
+"""Fixtures for tests against a real control plane, which each test process starts once (about 4 s).
 
 Usage:
     def test_something(control_plane, admin):

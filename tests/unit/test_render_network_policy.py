@@ -105,8 +105,14 @@ def test_platform_namespaces_are_open_only_in_the_direction_that_the_contract_na
 
 
 def test_another_tenants_namespace_is_no_platform_whatever_labels_it_has():
+    contract = OPEN | {"allowToNamespaces": OPEN["allowFromNamespaces"]}
+    policies = [one for one in network(**contract).policies if one["metadata"]["namespace"] == "neura-train"]
+    ours = Network(NAMESPACES, tuple(policies))
     assert NAMESPACES["rival"]["team"] == NAMESPACES["ingress"]["team"]
-    assert not network(**OPEN).allows(RIVAL, TRAIN)
+    assert ours.allows(INGRESS, TRAIN)
+    assert ours.allows(TRAIN, INGRESS)
+    assert not ours.allows(RIVAL, TRAIN)
+    assert not ours.allows(TRAIN, RIVAL)
 
 
 @pytest.mark.parametrize("address", INTERNET, ids=lambda address: address.ip)

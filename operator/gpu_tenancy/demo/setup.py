@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,16 +47,8 @@ async def install_charts(world: World) -> str:
     )
     for kind in OURS.values():
         await eventually(f"{kind.kind} served", partial(_established, world, kind), within=20)
-    await asyncio.to_thread(_restart_controller_manager, world)
     policies = await world.list(ADMISSION_POLICY)
     return f"{', '.join(OURS)} are served; {len(policies)} validating admission policies stand"
-
-
-def _restart_controller_manager(world: World) -> None:
-    """Let it count reservations in quotas at once: by itself it looks for new kinds, and counts, every 30 s."""
-    state = world.control_plane.state
-    if state is not None:
-        state.components["kube-controller-manager"].process.send(signal.SIGTERM)
 
 
 async def _established(world: World, kind: Resource) -> None:

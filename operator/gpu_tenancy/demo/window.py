@@ -41,7 +41,7 @@ async def _spot_runs_everywhere(world: World) -> str:
 
 async def accept_reservation(world: World) -> str:
     """Reserve half a rack for three of the demo's hours."""
-    await eventually("the reservation stored", lambda: _reserve(world), within=45)
+    await _reserve(world)
     ready = await eventually("Scheduled", lambda: _condition(world, "Ready", reason="Scheduled"), within=10)
     await eventually("not active before its start", lambda: _condition(world, "Active", status="False"), within=5)
     return str(ready["message"])
@@ -52,11 +52,7 @@ async def _reserve(world: World) -> None:
     try:
         await world.create(manifest, by=world.person("robotics-engineer"))
     except ApiError as error:
-        if "status unknown for quota" not in error.message:
-            raise NotObserved(f"the reservation was not stored: {error.message}") from error
-        # Its quota controller looks for new kinds every 30 s; a cluster that is older than the demo's knows them.
-        world.say("waiting until the controller manager counts reservations")
-        raise NotYet(error.message) from error
+        raise NotObserved(f"the reservation was not stored: {error.message}") from error
 
 
 async def _condition(world: World, kind: str, *, status: str = "True", reason: str = "") -> dict[str, str]:

@@ -4,7 +4,6 @@
 |---|---|---|
 | requests.cpu, requests.memory | 512, 4Ti | about two DGX B200 |
 | requests.ephemeral-storage | 4Ti | |
-| limits.* | twice that | never less than what is said for requests.* |
 | requests.storage, persistentvolumeclaims | 20Ti, 100 | |
 | pods | 1000 | 0 while suspended |
 | services; services.nodeports, services.loadbalancers | 200; 0, 0 | ways in are granted, not taken |
@@ -12,7 +11,9 @@
 | count/... of other kinds | see below | no tenant floods the API server |
 | count/resourceclaims, count/resourceclaimtemplates | 0, 0 | claims are a way to GPUs past the GPU quotas |
 
-`spec.quota` replaces any of them, and adds others.
+`spec.quota` replaces any of them, and adds others. Limits are not counted: a quota on them would make every pod name
+them. Our own kinds are not counted either: a quota knows a new kind only minutes after it was installed, and until
+then refuses its objects.
 """
 
 from __future__ import annotations
@@ -52,11 +53,9 @@ _DEFAULTS = {
     "count/networkpolicies.networking.k8s.io": "100",
     "count/roles.rbac.authorization.k8s.io": "100",
     "count/rolebindings.rbac.authorization.k8s.io": "100",
-    "count/gpureservations.gpu-tenancy.dev": "500",
     "count/resourceclaims.resource.k8s.io": "0",
     "count/resourceclaimtemplates.resource.k8s.io": "0",
 }
-_LIMITS = {"cpu": "1024", "memory": "8Ti", "ephemeral-storage": "8Ti"}
 # Keys that count the operator's own objects as well.
 _OWN = {
     "ResourceQuota": ("resourcequotas", "count/resourcequotas"),
@@ -81,9 +80,6 @@ def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own:
         own: how many objects the operator itself has in the namespace, by kind; it never shuts itself out.
     """
     hard = {**_DEFAULTS, **said}
-    for name, amount in _LIMITS.items():
-        requests = hard[f"requests.{name}"]
-        hard.setdefault(f"limits.{name}", max(amount, requests, key=_number))
     for kind, number in own.items():
         for key in _OWN[kind]:
             if key in hard:

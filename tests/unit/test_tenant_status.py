@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from gpu_tenancy.api.tenant import GrantStatus
+from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.reconcile.plan import Plan
 from tenant_world import NEURA, NOW, Cluster, events, foreign_namespace, policy_ref, spec, status_writes
 
@@ -54,17 +55,33 @@ def test_a_tenant_without_namespaces_is_ready_at_once(cluster):
     assert cluster.status("neura").readyNamespaces == "0/0"
 
 
-def test_a_repair_takes_readiness_away_until_it_is_observed(provisioned):
+def test_a_repair_in_a_tenant_that_stands_costs_no_status_write(provisioned):
     del provisioned.objects[policy_ref("train", "gpu-tenancy-allow-dns")]
     first = provisioned.reconcile("neura")
+    assert status_writes(first) == 0
+    assert set(events(first)) == {"IsolationDriftCorrected"}
+    assert provisioned.settle("neura") == []
+    assert said(provisioned) == {"Ready": ("True", "Reconciled")}
+
+
+def test_a_repair_that_something_holds_up_takes_readiness_away(provisioned):
+    ref = policy_ref("train", "gpu-tenancy-allow-dns")
+    provisioned.change(ref, {"metadata": {"deletionTimestamp": "2026-12-01T08:00:00Z"}})
+    provisioned.settle("neura")
     assert said(provisioned) == {"Ready": ("False", "Progressing"), "Reconciling": ("True", "Progressing")}
     assert [(one.name, one.ready) for one in provisioned.status("neura").namespaces] == [
         ("train", False),
         ("serve", True),
     ]
-    assert set(events(first)) == {"IsolationDriftCorrected"}
+    del provisioned.objects[ref]
     assert events(provisioned.settle("neura")) == {}
     assert said(provisioned) == {"Ready": ("True", "Reconciled")}
+
+
+def test_a_limit_that_the_pool_moves_costs_no_status_write(provisioned):
+    provisioned.allotments["train", "b200", Tier.RESERVED] = 8
+    written = provisioned.settle("neura")
+    assert (len(written), status_writes(written)) == (1, 0)
 
 
 def test_a_change_of_the_spec_is_reconciling_at_the_new_generation(provisioned):

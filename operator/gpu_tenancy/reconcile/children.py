@@ -55,7 +55,7 @@ class Work:
 
     Attributes:
         operations: what to write, each with its step.
-        waiting: whether the cluster has to do something before all stands.
+        waiting: whether something is held back until the cluster has counted a quota or finished a deletion.
     """
 
     operations: list[tuple[Step, Operation]] = field(default_factory=list)
@@ -85,7 +85,7 @@ def compare(
         for ref in wanted
         if ref.kind == QUOTA
     )
-    work = Work(waiting=not limited)
+    work = Work(waiting=_is_closed(wanted))
     for ref, manifest in wanted.items():
         present, patch = standing.get(ref), patches.get(ref)
         if present is not None and present.observed.deleting:
@@ -98,7 +98,9 @@ def compare(
                 work.operations.append(_update(present, manifest, patch, steady=steady))
                 continue
             work.operations.append(_delete(present.observed, Step.LESS, repair=steady))
-        if ref.kind != BINDING or limited:
+        if ref.kind == BINDING and not limited:
+            work.waiting = True
+        else:
             work.operations.append(_create(ref, manifest, repair=steady and _stood(ref, standing)))
     for ref, present in standing.items():
         if ref not in wanted and ref.kind in expendable and not present.observed.deleting:
@@ -107,12 +109,18 @@ def compare(
     return work
 
 
-def not_in(closing: Standing | None) -> list[str]:
+def not_in(closing: Manifest | None) -> list[str]:
     """Name the classes that a closing quota leaves to their own quotas."""
     if closing is None:
         return []
-    expressions = closing.manifest["spec"].get("scopeSelector", {}).get("matchExpressions", [])
+    expressions = closing["spec"].get("scopeSelector", {}).get("matchExpressions", [])
     return [value for one in expressions if one["operator"] == "NotIn" for value in one.get("values", [])]
+
+
+def _is_closed(wanted: Mapping[Ref, Manifest]) -> bool:
+    """Say whether a class has a quota and is not let out yet, because that does not count."""
+    out = not_in(next(manifest for ref, manifest in wanted.items() if ref.name == CLOSING_QUOTA))
+    return any(ref.kind == QUOTA and quota_of(ref.name) is not None and ref.name not in out for ref in wanted)
 
 
 def _patch(observed: Manifest, desired: Manifest) -> Manifest | None:
@@ -131,7 +139,9 @@ def _is_immutable(patch: Manifest) -> bool:
 def _stood(ref: Ref, standing: Mapping[Ref, Standing]) -> bool:
     """Say whether an object that is missing was there when the tenant stood."""
     closing = standing.get(Ref(ref.api_version, ref.kind, ref.namespace, CLOSING_QUOTA))
-    return ref.kind != QUOTA or quota_of(ref.name) is None or ref.name in not_in(closing)
+    if ref.kind != QUOTA or quota_of(ref.name) is None:
+        return True
+    return closing is not None and ref.name in not_in(closing.manifest)
 
 
 def _create(ref: Ref, manifest: Manifest, *, repair: bool) -> tuple[Step, Operation]:

@@ -37,7 +37,7 @@ def gpu_quotas(
     """
     quotas = {ref.name: one for ref, one in standing.items() if ref.kind == QUOTA}
     closing = quotas.pop(CLOSING_QUOTA, None)
-    out = set(not_in(closing))
+    out = set(not_in(None if closing is None else closing.manifest))
     closable = closing is not None and closing.observed.counted and not closing.observed.deleting
     rendered, open_classes = [], []
     for name in sorted({*limits, *(name for name in quotas if quota_of(name))}):

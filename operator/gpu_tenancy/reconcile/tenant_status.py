@@ -1,7 +1,8 @@
 """What a tenant's status says, and the few events about it.
 
 Conditions: Ready is always there, the others only while they hold. A tenant says Reconciling once and then nothing until
-all is observed to stand, so a new one costs two writes however many passes it takes.
+all is observed to stand, so a new one costs two writes however many passes it takes. A plan writes the status last: when
+it puts something right in a tenant that stood, all stands again by then, and what does not is for the next pass to say.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ def report(
     """Write the status if it has something new to say, and the events that go with it."""
     previous = view.status or IndustrialTenantStatus()
     events = [*_adoptions(view, work), *_repairs(view, work)]
-    writing = any(not one.settled for _, one in work)
-    if writing and _says_so(previous, view.generation):
+    if any(one.operations for _, one in work) and (is_steady(view) or _says_so(previous, view.generation)):
         return events
+    writing = any(not one.settled for _, one in work)
     entries = [_entry(previous, claim, one) for claim, one in work]
     listed = [entry for (claim, _), entry in zip(work, entries, strict=True) if _is_listed(claim)]
     state = _state(view, spec, listed, writing=writing)

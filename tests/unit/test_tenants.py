@@ -119,6 +119,14 @@ def test_nobody_has_access_before_the_quotas_count(cluster):
     assert binding_ref("train", "gpu-tenancy-owner") in cluster.objects
 
 
+def test_access_that_had_begun_is_restored_at_once(provisioned):
+    provisioned.counting = False
+    for ref in (quota_ref("train", "gpu-other"), binding_ref("train", "gpu-tenancy-owner")):
+        del provisioned.objects[ref]
+    plan = provisioned.plan("neura")
+    assert position(plan, "ResourceQuota", "gpu-other") < position(plan, "RoleBinding", "gpu-tenancy-owner")
+
+
 def test_the_status_comes_last_in_a_stage_of_its_own(cluster):
     cluster.declare("neura", spec(**NEURA))
     *others, last = cluster.plan("neura").stages

@@ -1,7 +1,7 @@
 """The operator's objects in a namespace: compared with what should stand, in an order that is safe wherever it stops.
 
 A quota limits nothing until the controller-manager has counted it, and one that was lowered limits as before until then.
-So access to a namespace begins only when all its quotas count.
+So access to a namespace begins only when all its quotas count; where it had begun, it is restored at once.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def compare(
                 work.operations.append(_update(present, manifest, patch, steady=steady))
                 continue
             work.operations.append(_delete(present.observed, Step.LESS, repair=steady))
-        if ref.kind == BINDING and not limited:
+        if ref.kind == BINDING and not (limited or steady):
             work.waiting = True
         else:
             work.operations.append(_create(ref, manifest, repair=steady and _stood(ref, standing)))

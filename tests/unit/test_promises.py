@@ -187,6 +187,14 @@ class TestGuarantees:
         assert guaranteed(decision, "frozen") == 40
         assert decision.promises["agile"].granted == 24
 
+    def test_nobody_else_gets_a_share_in_a_frozen_namespace(self) -> None:
+        grants = (grant("agile", 20, shares={"frozen": 10, "agile": 10}),)
+        standing = (quota("frozen", Tier.GUARANTEED, 4),)
+
+        decision = decide(facts(grants=grants, standing=standing, frozen=frozenset({"frozen"})), NOW)
+
+        assert (guaranteed(decision, "frozen"), guaranteed(decision, "agile")) == (4, 10)
+
     def test_a_tenant_whose_spec_is_refused_keeps_its_reservations_and_gets_no_more(self) -> None:
         kept = promised("kept", 16, -1, 5)
         grown = changed(promised("grown", 16, -1, 5), spec(32, -1, 5))
@@ -258,14 +266,14 @@ class TestNewReservations:
         assert decide(replace(empty, bookings=(changed(again, again.spec),)), hour(1)).verdicts["r"].ledger
 
     def test_the_first_created_is_accepted_whatever_the_order_of_the_input(self) -> None:
-        first = booking("first", spec(40, 1, 2), created=-3)
-        second = booking("second", spec(40, 1, 2), "agile", created=-2)
+        first = booking("zeta", spec(40, 1, 2), created=-3)
+        second = booking("alpha", spec(40, 1, 2), "agile", created=-2)
 
         for order in ((first, second), (second, first)):
             decision = decide(facts(*order), NOW)
 
-            assert decision.verdicts["first"].state is State.SCHEDULED
-            assert decision.verdicts["second"].state is State.REFUSED
+            assert decision.verdicts["zeta"].state is State.SCHEDULED
+            assert decision.verdicts["alpha"].state is State.REFUSED
 
     def test_one_window_may_begin_where_another_ends_when_no_cleaning_is_needed(self) -> None:
         assert verdict(booking("r", spec(64, 5, 6)), promised("other", 64, 4, 5)).state is State.SCHEDULED
@@ -378,7 +386,7 @@ class TestWindowRules:
             (spec(8, between=(1.01, 2.05, 1)), Reason.NOT_ALIGNED, "a wider range"),
             (spec(8, -2, 5), Reason.IN_THE_PAST, "before the reservation was created"),
             (spec(8, -0.5, 5), Reason.TOO_SOON, "begin at 2026-12-01T12:00:00Z or later"),
-            (spec(8, between=(-1, 0.75, 1)), Reason.MISSED, "has passed"),
+            (spec(8, between=(-1, 0.75, 1)), Reason.TOO_SOON, "let the range reach 2026-12-01T13:00:00Z or later"),
             (spec(8, 239, 241), Reason.BEYOND_HORIZON, "at most 240h ahead: ask from 2026-12-01T13:00:00Z on"),
             (spec(8, between=(239.5, 300, 1)), Reason.BEYOND_HORIZON, "would end at 2026-12-11T12:30:00Z"),
         ],
@@ -408,6 +416,13 @@ class TestWindowRules:
         found = verdict(late, over, spec=pool(reservations=rules(leadTime="1h")))
 
         assert (found.state, found.ledger.window) == (State.ACTIVE, window(-5, 5))
+
+    def test_what_is_past_of_a_late_window_stands_in_nobodys_way(self) -> None:
+        late = booking("r", spec(40, -5, 5), created=-6)
+        grants = (grant("neura", reservable=40),)
+
+        assert verdict(late, promised("over", 40, -5, -1), grants=grants).state is State.ACTIVE
+        assert verdict(late, promised("on", 1, -5, 1), grants=grants).reason == Reason.CEILING_EXCEEDED
 
     def test_a_window_that_is_over_before_it_could_be_accepted_was_missed(self) -> None:
         found = verdict(booking("r", spec(8, -3, 0), created=-6))
@@ -534,6 +549,14 @@ class TestWaiting:
 
         assert verdict(one, other, at=4).state is State.WAITING
         assert verdict(one, other, at=4.1).reason == Reason.MISSED
+
+    def test_the_last_start_is_on_a_step_and_is_not_slept_through(self) -> None:
+        one = booking("r", spec(16, between=(0, 6.5, 2), wait=True))
+        world = facts(one, promised("o", 60, -1, 9, "agile"), spec=pool(reservations=rules(step="1h")))
+
+        assert decide(world, NOW).wake == hour(4) + timedelta(seconds=1)
+        assert decide(world, hour(4)).verdicts["r"].state is State.WAITING
+        assert decide(world, hour(4) + timedelta(seconds=1)).verdicts["r"].reason == Reason.MISSED
 
 
 class TestPhases:
@@ -848,7 +871,17 @@ class TestAllotments:
         decision = decide(facts(new, standing=(quota("agile", Tier.RESERVED, 64, 10),)), NOW)
 
         assert decision.verdicts["new"].state is State.ACTIVE
-        assert (reserved(decision, "agile"), reserved(decision, "neura")) == (0, 0)
+        assert reserved(decision, "agile") == 0
+        assert QuotaKey("neura", Tier.RESERVED) not in decision.allotments
+
+    def test_a_quota_opens_only_for_what_is_written_down(self) -> None:
+        new = booking("new", spec(8, 0, 5))
+
+        first = decide(facts(new), NOW)
+        then = decide(facts(replace(new, ledger=first.verdicts["new"].ledger)), NOW)
+
+        assert QuotaKey("neura", Tier.RESERVED) not in first.allotments
+        assert reserved(then, "neura") == 8
 
 
 def test_messages_name_no_other_tenant_and_no_other_booking() -> None:

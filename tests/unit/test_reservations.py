@@ -10,7 +10,7 @@ from gpu_tenancy.api import GPU_RESERVATION
 from gpu_tenancy.api.resource import parse
 from gpu_tenancy.domain.promises import Ledger, Refusal, State, Verdict, Window
 from gpu_tenancy.reconcile.plan import Emit, Plan, Update
-from gpu_tenancy.reconcile.reservations import booking, plan_reservation
+from gpu_tenancy.reconcile.reservations import booking, plan_reservation, plan_without_pool
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 WINDOW = Window(NOW + timedelta(hours=1), NOW + timedelta(hours=2))
@@ -164,3 +164,13 @@ def test_one_that_is_open_does_not_close_while_its_quota_is_counted_anew() -> No
     opened = reserve(status_of(plan_reservation(reserve(), verdict, is_open=True, now=NOW)))
 
     assert plan_reservation(opened, verdict, is_open=False, now=NOW) == Plan()
+
+
+def test_a_reservation_of_a_pool_that_does_not_exist_is_refused_and_keeps_what_it_had() -> None:
+    accepted = reserve(status_of(plan_reservation(reserve(), SCHEDULED, is_open=False, now=NOW)))
+
+    plan = plan_without_pool(accepted, NOW)
+
+    assert conditions_of(plan)["Stalled"] == ("True", "UnknownPool")
+    assert "window" not in status_of(plan), "the ledger is left as it is"
+    assert told(plan_without_pool(reserve(), NOW)) == {"ReservationRefused"}

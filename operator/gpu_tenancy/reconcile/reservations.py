@@ -8,7 +8,7 @@ from gpu_tenancy.api import API_VERSION, GPU_RESERVATION, GpuReservationSpec, Gp
 from gpu_tenancy.api.common import format_instant
 from gpu_tenancy.api.reservation import AcceptedWindow, Offer
 from gpu_tenancy.domain.conditions import find, holds, set_condition
-from gpu_tenancy.domain.promises import Booking, Ledger, Refusal, State, Window
+from gpu_tenancy.domain.promises import Booking, Ledger, Reason, Refusal, State, Verdict, Window
 from gpu_tenancy.reconcile.plan import Emit, Operation, Plan, Ref, plan
 from gpu_tenancy.reconcile.status import write_status
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from gpu_tenancy.api.common import Condition
     from gpu_tenancy.api.resource import Resource
-    from gpu_tenancy.domain.promises import Verdict
 
 
 def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], tenant: str) -> Booking:
@@ -68,6 +67,16 @@ def plan_reservation(
     writes = write_status(GPU_RESERVATION, reservation, status)
     events = _events(reservation, reservation.status.conditions, status.conditions) if writes else []
     return plan([*writes], events)
+
+
+def plan_without_pool(reservation: Resource[GpuReservationSpec, GpuReservationStatus], now: datetime) -> Plan:
+    """Decide the status of a reservation whose pool does not exist; what was accepted before is kept in mind."""
+    pool = reservation.spec.pool
+    message = f"there is no pool {pool}: name another in a new reservation, or ask the provider for it"
+    refusal = Refusal(reservation.generation, Reason.UNKNOWN_POOL, message)
+    ledger = booking(reservation, "").ledger
+    verdict = Verdict(State.REFUSED, Reason.UNKNOWN_POOL, message, ledger=ledger, refusal=refusal)
+    return plan_reservation(reservation, verdict, is_open=False, now=now)
 
 
 def _conditions(

@@ -103,10 +103,15 @@ def _back(lasting: Sequence[Held], left: int, now: int) -> dict[str, int]:
 
 
 def _reserved(lasting: Iterable[Held], backed: Mapping[str, int], spec: GpuPoolSpec, now: int) -> Iterator[Wish]:
-    """Give what quotas should allow for windows that are open; from the drain on nothing new starts in them."""
+    """Give what quotas should allow for windows that are open; from the drain on nothing new starts in them.
+
+    A quota follows the ledger, never runs ahead of it: what is promised in this decision opens with the next one, when
+    it is written down. So a crash in between leaves no quota behind that nobody remembers having promised.
+    """
     for one in lasting:
-        if one.start <= now < one.drain(spec.reservations):
-            yield Wish(QuotaKey(one.booking.namespace, Tier.RESERVED), backed[one.booking.uid])
+        written = one.booking.ledger
+        if written is not None and one.start <= now < one.drain(spec.reservations):
+            yield Wish(QuotaKey(one.booking.namespace, Tier.RESERVED), min(backed[one.booking.uid], written.gpus))
 
 
 def _figures(allotments: Mapping[QuotaKey, int], free: Calendar, now: int) -> Figures:

@@ -31,6 +31,7 @@ class State(StrEnum):
 class Reason(StrEnum):
     """Why a reservation, or a change of one, is not accepted."""
 
+    UNKNOWN_POOL = "UnknownPool"
     NOT_A_TENANT = "NotATenant"
     TENANT_STALLED = "TenantStalled"
     NOT_GRANTED = "NotGranted"
@@ -48,18 +49,22 @@ class Reason(StrEnum):
     DOES_NOT_FIT = "DoesNotFit"
     START_IMMUTABLE = "StartImmutable"
     CHANGE_REFUSED = "ChangeRefused"
+    CHANGE_WAITS = "ChangeWaits"
 
 
-CURABLE = frozenset(
+_OPEN = frozenset(
     {
+        # the provider can cure these without the tenant touching its reservation
+        Reason.UNKNOWN_POOL,
         Reason.NOT_A_TENANT,
         Reason.TENANT_STALLED,
         Reason.NOT_GRANTED,
         Reason.NOT_SUPPORTED,
         Reason.TOO_MANY_GPUS,
+        # others can cure this
+        Reason.CHANGE_WAITS,
     }
 )
-"""What the provider can put right without the tenant touching its reservation."""
 
 
 class Window(NamedTuple):
@@ -99,10 +104,8 @@ class Refusal:
     offers: tuple[Window, ...] = ()
 
     def holds(self, booking: Booking) -> bool:
-        """Say whether it stands: until the spec changes, unless that waits or the provider can cure the reason."""
-        return (
-            self.generation == booking.generation and self.reason not in CURABLE and booking.spec.onConflict == "Reject"
-        )
+        """Say whether it stands until the spec changes; else the reservation is asked about again."""
+        return self.generation == booking.generation and self.reason not in _OPEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,16 +69,16 @@ def admit(booking: Booking, held: Held | None, rules: ReservationRules, now: int
             f"the window has begun, its start stays {at(held.start)}: change the end, or create another reservation",
         )
     lead, changed = seconds(rules.leadTime), held is not None or booking.generation > 1
-    soonest = (now if changed else seconds(booking.created)) + lead if lead else now
+    soonest = (now if changed else seconds(booking.created)) + lead if lead else 0
     if not wanted.fixed:
-        return _narrow(wanted, now, max(now, soonest), step)
+        return _narrow(wanted, now, soonest, step)
     _check_aligned({wanted.first, wanted.last + wanted.duration} - ({held.start, held.end} if held else set()), step)
     if wanted.first + wanted.duration <= now:
         raise NotAccepted(
             Reason.MISSED, f"the window was over at {at(wanted.first + wanted.duration)} before it could be accepted"
         )
     if held is None or wanted.first != held.start:
-        _check_start(wanted.first, seconds(booking.created), soonest if lead else 0)
+        _check_start(wanted.first, seconds(booking.created), soonest)
     return wanted
 
 
@@ -123,14 +123,15 @@ def _narrow(wanted: Wanted, now: int, soonest: int, step: int) -> Wanted:
             Reason.NOT_ALIGNED,
             f"windows in this pool begin and end on multiples of {span(step)}: choose such a duration and a wider range",
         )
-    if align(max(wanted.first, now), step) > wanted.last:
+    first = align(max(wanted.first, soonest), step)
+    if first > wanted.last:
+        raise NotAccepted(
+            Reason.TOO_SOON,
+            f"the pool has to be asked earlier: let the range reach {at(first + wanted.duration)} or later",
+        )
+    first = align(max(first, now), step)
+    if first > wanted.last:
         raise NotAccepted(
             Reason.MISSED, f"the last start, {at(wanted.last)}, has passed before the window could be accepted"
         )
-    narrowed = wanted._replace(first=align(max(wanted.first, soonest), step))
-    if narrowed.first > wanted.last:
-        raise NotAccepted(
-            Reason.TOO_SOON,
-            f"the pool has to be asked earlier: let the range reach {at(narrowed.first + wanted.duration)} or later",
-        )
-    return narrowed
+    return wanted._replace(first=first)

@@ -18,9 +18,9 @@ def refusal_of(booking: Booking, outcome: NotAccepted, *, change: bool) -> Refus
     """Write down why a request is not accepted; one for a change says that what was accepted stays."""
     if not change:
         return Refusal(booking.generation, outcome.reason, outcome.message, outcome.offers)
-    what = "the change waits" if outcome.waits else "the change is refused"
-    message = f"{what} and what was accepted stays: {outcome.message}"
-    return Refusal(booking.generation, Reason.CHANGE_REFUSED, message, outcome.offers)
+    reason, what = (Reason.CHANGE_WAITS, "waits") if outcome.waits else (Reason.CHANGE_REFUSED, "is refused")
+    message = f"the change {what} and what was accepted stays: {outcome.message}"
+    return Refusal(booking.generation, reason, message, outcome.offers)
 
 
 def refused(refusal: Refusal) -> Verdict:
@@ -51,7 +51,7 @@ def promised(held: Held, pool: GpuPoolSpec, now: int, *, backed: int, short: boo
         reason=state,
         message=Wording(pool).fixed(held.gpus, held.start, held.end),
         ledger=held.ledger,
-        refusal=None if over else refusal,
+        refusal=refusal,
         backed=backed if state is State.ACTIVE else 0,
         notice=held.notice(rules) <= now and not over,
         draining=held.drain(rules) <= now and not over,

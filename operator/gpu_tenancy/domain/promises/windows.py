@@ -97,7 +97,8 @@ class Wanted(NamedTuple):
 
     def last_calls(self, rules: ReservationRules) -> tuple[int, ...]:
         """Give the instants at which, by time alone, it may turn out that it cannot be had any more."""
-        return self.last + 1 - seconds(rules.leadTime), self.last + 1, self.last + self.duration
+        last = self.last if self.fixed else self.last - self.last % seconds(rules.step)
+        return last + 1 - seconds(rules.leadTime), last + 1, last + self.duration
 
     def nearest(self, start: int) -> int:
         """Give the start that is closest to another."""

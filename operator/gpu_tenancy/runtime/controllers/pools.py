@@ -12,7 +12,7 @@ from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import Booking, Grant, PoolFacts, QuotaKey, StandingQuota, State, decide
 from gpu_tenancy.reconcile.plan import Plan
 from gpu_tenancy.reconcile.pools import PoolView, plan_pool
-from gpu_tenancy.reconcile.reservations import booking, plan_reservation
+from gpu_tenancy.reconcile.reservations import booking, plan_reservation, plan_without_pool
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.world import Broken, readable
 
@@ -79,20 +79,21 @@ class PoolController:
 
     async def reconcile(self, name: str) -> None:
         """Decide anew, tell whom it concerns, and write the statuses."""
-        entry = self._world.pools.get(name)
+        entry, now = self._world.pools.get(name), self._clock.now()
+        reservations = [
+            entry.value for entry in self._world.reservations.by("pool", name) if not isinstance(entry.value, Broken)
+        ]
         if entry is None:
             self._decisions.drop(name)
             self._engine.alarms.set(Key(Topic.POOL, name), None)
             self._metrics.pool_gone(name)
+            await self._executor.execute(together(plan_without_pool(one, now) for one in reservations))
             return
         if isinstance(entry.value, Broken):
             return  # what was decided before stands; nothing can be decided about what cannot be read
-        pool, now = entry.value, self._clock.now()
+        pool = entry.value
         capacity = PoolCapacity.of(self._fleet.of_pool(name), pool.spec)
         tenants = {tenant.name: tenant for tenant in self._tenants(name)}
-        reservations = [
-            entry.value for entry in self._world.reservations.by("pool", name) if not isinstance(entry.value, Broken)
-        ]
         facts = PoolFacts(
             spec=pool.spec,
             capacity=capacity,

@@ -77,7 +77,7 @@ def parse(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> Resource[SpecT,
         creation_timestamp=datetime.fromisoformat(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
         spec=_spec(kind, raw.get("spec")),
-        status=_status(kind, raw.get("status", {})),
+        status=parse_status(kind, raw),
     )
 
 
@@ -90,8 +90,9 @@ def _spec(kind: Kind[SpecT, StatusT], raw: Any) -> SpecT:
         raise InvalidObject(f"spec{path}", first["msg"].removeprefix("Value error, ")) from error
 
 
-def _status(kind: Kind[SpecT, StatusT], raw: Any) -> StatusT:
+def parse_status(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> StatusT:
+    """Read the status of an object, whatever its spec is like; an empty one if it does not validate."""
     try:
-        return kind.status.model_validate(raw, extra="ignore")
+        return kind.status.model_validate(raw.get("status", {}), extra="ignore")
     except ValidationError:
         return kind.status()

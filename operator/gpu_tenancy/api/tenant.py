@@ -234,7 +234,7 @@ class NamespaceStatus(ApiModel):
     ready: bool
     """Whether everything in it stands as declared."""
     reason: Annotated[str, StringConstraints(max_length=128)]
-    """One CamelCase word: Ready, Progressing, NameTaken, NotAdopted, Retained, Terminating."""
+    """One CamelCase word: Ready, Provisioning, NameTaken, NotAdopted, Reserved, Retained, Terminating."""
     message: Annotated[str, StringConstraints(max_length=1024)] = ""
     """A sentence for people."""
 

@@ -70,7 +70,7 @@ async def serve_term(
     recorder = EventRecorder(client, controller=EVENT_CONTROLLER, instance=identity)
     resources = BUILT_IN.with_(*(api_resource(kind) for kind in world.custom))
     stores = {**world.reflected, **world.managed, **{api_resource(kind): world.custom[kind] for kind in world.custom}}
-    executor = Executor(client, resources, stores, recorder)
+    executor = Executor(client, resources, stores, recorder, on_repair=metrics.drift_repaired)
     controllers = Controllers(Tools(world, engine, executor, client, clock, metrics, settings.platform))
 
     def restarted(kind: str, _problem: str = "") -> None:

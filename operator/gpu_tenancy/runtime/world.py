@@ -23,7 +23,7 @@ from gpu_tenancy.api import (
     RegionSpec,
     RegionStatus,
 )
-from gpu_tenancy.api.resource import InvalidObject, Resource, parse
+from gpu_tenancy.api.resource import InvalidObject, Resource, parse, parse_status
 from gpu_tenancy.domain.capacity import NodeFacts
 from gpu_tenancy.domain.naming import TENANT_LABEL, Tier, quota_of
 from gpu_tenancy.domain.quantity import parse as parse_quantity
@@ -32,6 +32,7 @@ from gpu_tenancy.kube import resource as kinds
 from gpu_tenancy.kube.store import Entry, Store
 from gpu_tenancy.reconcile.drain import JobFacts
 from gpu_tenancy.reconcile.observed import Observed
+from gpu_tenancy.reconcile.ownership import stands_in
 from gpu_tenancy.reconcile.tenants import refusal
 from gpu_tenancy.runtime.derived import Derived
 
@@ -50,12 +51,13 @@ Reservation = Resource[GpuReservationSpec, GpuReservationStatus]
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """An object of our kinds that cannot be read: it was stored under another schema. It exists all the same."""
+    """An object of our kinds whose spec cannot be read: it was stored under another schema. It exists all the same."""
 
     name: str
     namespace: str
     uid: str
     generation: int
+    status: Any
     problem: str
 
 
@@ -178,6 +180,14 @@ class World:
         claims, owner = self.claims().get(namespace, ()), self.owner(namespace)
         return owner if owner in claims else next(iter(claims), "")
 
+    def is_foreign(self, namespace: str, tenant: str) -> bool:
+        """Say whether a namespace carries the tenant's label although another one lists it and stood there."""
+        for other in self.claims().get(namespace, ()):
+            entry = self.tenants.get(other)
+            if other != tenant and entry is not None and stands_in(entry.value.status, namespace):
+                return tenant not in self.claims().get(namespace, ())
+        return False
+
     def children(self, namespace: str) -> Mapping[Ref, Observed]:
         """Give the operator's objects in a namespace."""
         stores = (self.limit_ranges, self.network_policies, self.role_bindings)
@@ -221,8 +231,14 @@ def _custom(
             return parse(kind, raw)
         except InvalidObject as error:
             metadata = raw["metadata"]
-            name, namespace = metadata["name"], metadata.get("namespace", "")
-            return Broken(name, namespace, metadata["uid"], metadata["generation"], str(error))
+            return Broken(
+                name=metadata["name"],
+                namespace=metadata.get("namespace", ""),
+                uid=metadata["uid"],
+                generation=metadata["generation"],
+                status=parse_status(kind, raw),
+                problem=str(error),
+            )
 
     return Store(decode, indexes=indexes)
 

@@ -110,7 +110,8 @@ def _reserved(lasting: Iterable[Held], backed: Mapping[str, int], spec: GpuPoolS
     """
     for one in lasting:
         written = one.booking.ledger
-        if written is not None and one.start <= now < one.drain(spec.reservations):
+        open_ = one.start <= now < one.drain(spec.reservations)
+        if open_ and written is not None and seconds(written.window.start) <= now:
             yield Wish(QuotaKey(one.booking.namespace, Tier.RESERVED), min(backed[one.booking.uid], written.gpus))
 
 

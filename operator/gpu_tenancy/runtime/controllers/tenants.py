@@ -10,7 +10,6 @@ from gpu_tenancy.domain.conditions import find
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.observability.metrics import QuotaSeries
-from gpu_tenancy.reconcile.plan import Create, Delete, Update
 from gpu_tenancy.reconcile.tenants import plan_failure, plan_tenant
 from gpu_tenancy.reconcile.views import TenantView
 from gpu_tenancy.runtime.executor import ExecutionError
@@ -20,7 +19,6 @@ from gpu_tenancy.runtime.world import Broken
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gpu_tenancy.reconcile.plan import Plan
     from gpu_tenancy.runtime.controllers.pools import Decisions
     from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.fleet import Fleet
@@ -58,7 +56,7 @@ class TenantController:
                 failure = plan_failure(view, str(error), self._clock.now(), permanent=not error.transient)
                 await self._executor.execute(failure)
             raise
-        self._measure(name, view, plan)
+        self._measure(name, view)
 
     def _waits_for_pools(self, tenant: Tenant | Broken | None) -> bool:
         """Leave the tenant to the pools that do not know its spec yet: once they have decided they queue it again."""
@@ -85,7 +83,7 @@ class TenantController:
             uid="" if tenant is None else tenant.uid,
             generation=0 if tenant is None else tenant.generation,
             spec=None if readable is None else readable.spec,
-            status=None if readable is None else readable.status,
+            status=None if tenant is None else tenant.status,
             regions=world.catalogue(),
             pools=world.pool_specs(),
             accelerators=self._fleet.accelerators(),
@@ -96,6 +94,7 @@ class TenantController:
             children={ref: child for namespace in namespaces for ref, child in world.children(namespace).items()},
             platform=self._platform,
             invalid=tenant.problem if isinstance(tenant, Broken) else "",
+            foreign=frozenset(namespace for namespace in namespaces if world.is_foreign(namespace, name)),
         )
 
     def _allotments(self, namespaces: Iterable[str]) -> Mapping[tuple[str, str, Tier], int]:
@@ -126,10 +125,7 @@ class TenantController:
             )
         return grants
 
-    def _measure(self, name: str, view: TenantView, plan: Plan) -> None:
-        for operation in plan.operations:
-            if isinstance(operation, Create | Update | Delete) and operation.repair:
-                self._metrics.drift_repaired(operation.ref.kind)
+    def _measure(self, name: str, view: TenantView) -> None:
         entry = self._world.tenants.get(name)
         if entry is None or isinstance(entry.value, Broken):
             self._metrics.tenant_gone(name)

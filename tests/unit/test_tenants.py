@@ -264,7 +264,7 @@ def test_a_suspended_tenant_is_shut_and_opened_again(provisioned):
     assert provisioned.hard("train", "gpu-b200-guaranteed")["requests.nvidia.com/gpu"] == "32"
     provisioned.provision()
     assert "gpu-tenancy.dev/suspended" not in provisioned.labels("train")
-    assert provisioned.hard("train", "gpu-tenancy-base")["pods"] == "1000"
+    assert provisioned.hard("train", "gpu-tenancy-base")["pods"] == "1k"
 
 
 @pytest.mark.parametrize(

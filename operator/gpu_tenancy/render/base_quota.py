@@ -5,9 +5,9 @@
 | requests.cpu, requests.memory | 512, 4Ti | about two DGX B200 |
 | requests.ephemeral-storage | 4Ti | |
 | requests.storage, persistentvolumeclaims | 20Ti, 100 | |
-| pods | 1000 | 0 while suspended |
+| pods | 1k | 0 while suspended |
 | services; services.nodeports, services.loadbalancers | 200; 0, 0 | ways in are granted, not taken |
-| configmaps, secrets, resourcequotas, replicationcontrollers | 1000, 1000, 128, 10 | |
+| configmaps, secrets, resourcequotas, replicationcontrollers | 1k, 1k, 128, 10 | |
 | count/... of other kinds | see below | no tenant floods the API server |
 | count/resourceclaims, count/resourceclaimtemplates | 0, 0 | claims are a way to GPUs past the GPU quotas |
 
@@ -28,26 +28,27 @@ from gpu_tenancy.render.manifest import Manifest, managed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+# Spelled as the API server stores them, so that what stands is seen to be right at a glance.
 _DEFAULTS = {
     "requests.cpu": "512",
     "requests.memory": "4Ti",
     "requests.ephemeral-storage": "4Ti",
     "requests.storage": "20Ti",
     "persistentvolumeclaims": "100",
-    "pods": "1000",
+    "pods": "1k",
     "services": "200",
     "services.nodeports": "0",
     "services.loadbalancers": "0",
-    "configmaps": "1000",
-    "secrets": "1000",
+    "configmaps": "1k",
+    "secrets": "1k",
     "replicationcontrollers": "10",
     "resourcequotas": "128",
     "count/serviceaccounts": "200",
     "count/deployments.apps": "500",
-    "count/replicasets.apps": "5000",
+    "count/replicasets.apps": "5k",
     "count/statefulsets.apps": "200",
     "count/daemonsets.apps": "20",
-    "count/jobs.batch": "2000",
+    "count/jobs.batch": "2k",
     "count/cronjobs.batch": "200",
     "count/ingresses.networking.k8s.io": "100",
     "count/networkpolicies.networking.k8s.io": "100",

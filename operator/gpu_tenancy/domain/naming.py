@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 OPERATOR = "gpu-tenancy"
 PREFIX = "gpu-tenancy.dev/"
@@ -59,6 +60,7 @@ def priority_class(pool: str, tier: Tier) -> str:
     return f"gpu-{pool}-{tier.value}"
 
 
+@lru_cache(maxsize=4096)
 def quota_of(name: str) -> tuple[str, Tier] | None:
     """Read pool and tier from the name of a class or of its quota; None if it is no such name."""
     for tier in Tier:

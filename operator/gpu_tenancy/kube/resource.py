@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -48,6 +49,7 @@ class Resource:
         return "/" + "/".join(_segment(part) for part in parts)
 
 
+@lru_cache(maxsize=4096)
 def _segment(part: str) -> str:
     if part in {".", ".."} or "/" in part:
         raise ValueError(f"not a path segment: {part!r}")

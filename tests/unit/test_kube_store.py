@@ -212,8 +212,10 @@ def test_indexes_follow_changes() -> None:
     store.observe(obj("a", 3, uid="u1", data="blue blue"))
     assert [entry.key.name for entry in store.by("value", "red")] == ["b"]
     assert [entry.key.name for entry in store.by("value", "blue")] == ["a"]
+    assert store.keys("value") == {"red", "blue"}
     store.forget(Key("n", "a"), "u1", "4")
     assert store.by("value", "blue") == ()
+    assert store.keys("value") == {"red"}
     with pytest.raises(KeyError):
         store.by("colour", "red")
 

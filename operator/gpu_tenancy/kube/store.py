@@ -87,6 +87,10 @@ class Store(Generic[T]):
         """Find the objects that an index has under a key."""
         return tuple(self._buckets[index].get(key, {}).values())
 
+    def keys(self, index: str) -> frozenset[Any]:
+        """Give the keys under which an index has objects."""
+        return frozenset(self._buckets[index])
+
     def snapshot(self) -> Mapping[Key, Entry[T]]:
         """Give all objects as they are now; later changes do not show. Free unless something changed in between."""
         self._lent = True

@@ -5,7 +5,6 @@ A term begins with an empty world. So nothing that an earlier leader believed is
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +113,9 @@ class World:
     def __init__(self) -> None:
         self.regions: Store[Region | Broken] = _custom(REGION)
         self.pools: Store[Pool | Broken] = _custom(GPU_POOL)
-        self.tenants: Store[Tenant | Broken] = _custom(INDUSTRIAL_TENANT)
+        self.tenants: Store[Tenant | Broken] = _custom(
+            INDUSTRIAL_TENANT, {"namespace": _listed_namespaces, "placement": _placement}
+        )
         self.reservations: Store[Reservation | Broken] = _custom(
             GPU_RESERVATION, {"namespace": _namespace, "pool": _reserved_pool}
         )
@@ -133,12 +134,6 @@ class World:
         self.catalogue = Derived(lambda: _specs(self.regions), self.regions, matters=spec_changed)
         self.pool_specs = Derived(lambda: _specs(self.pools), self.pools, matters=spec_changed)
         self.tenant_specs = Derived(lambda: _specs(self.tenants), self.tenants, matters=spec_changed)
-        self.placements = Derived(
-            lambda: frozenset(Placement.of(spec.residency) for spec in self.tenant_specs().values()),
-            self.tenants,
-            matters=spec_changed,
-        )
-        self.claims = Derived(self._claims, self.tenants, matters=spec_changed)
         self.refusals = Derived(self._refusals, self.tenants, self.regions, self.pools, matters=spec_changed)
 
     @property
@@ -167,6 +162,16 @@ class World:
             kinds.PRIORITY_CLASS: self.priority_classes,
         }
 
+    def placements(self) -> frozenset[Placement]:
+        """Give every placement that a tenant asks for."""
+        return self.tenants.keys("placement")
+
+    def claims(self, namespace: str) -> tuple[str, ...]:
+        """Name the tenants that list a namespace, the oldest first."""
+        tenants = [entry.value for entry in self.tenants.by("namespace", namespace)]
+        claims = [(one.creation_timestamp, one.name) for one in tenants if not isinstance(one, Broken)]
+        return tuple(name for _, name in sorted(claims))
+
     def owner(self, namespace: str) -> str:
         """Name the tenant that a namespace belongs to; empty for none."""
         entry = self.namespaces.get(namespace)
@@ -177,15 +182,16 @@ class World:
 
         A namespace stays with its tenant as long as that lists it; empty if no tenant does.
         """
-        claims, owner = self.claims().get(namespace, ()), self.owner(namespace)
+        claims, owner = self.claims(namespace), self.owner(namespace)
         return owner if owner in claims else next(iter(claims), "")
 
     def is_foreign(self, namespace: str, tenant: str) -> bool:
         """Say whether a namespace carries the tenant's label although another one lists it and stood there."""
-        for other in self.claims().get(namespace, ()):
+        claims = self.claims(namespace)
+        for other in claims:
             entry = self.tenants.get(other)
             if other != tenant and entry is not None and stands_in(entry.value.status, namespace):
-                return tenant not in self.claims().get(namespace, ())
+                return tenant not in claims
         return False
 
     def children(self, namespace: str) -> Mapping[Ref, Observed]:
@@ -194,14 +200,6 @@ class World:
         children = [entry.value for store in stores for entry in store.by("namespace", namespace)]
         children += [entry.value.observed for entry in self.quotas.by("namespace", namespace)]
         return {child.ref: child for child in children}
-
-    def _claims(self) -> Mapping[str, tuple[str, ...]]:
-        """Name for each namespace the tenants that list it, the oldest first."""
-        claims = defaultdict[str, list[str]](list)
-        for tenant in sorted(readable(self.tenants), key=lambda tenant: (tenant.creation_timestamp, tenant.name)):
-            for namespace in tenant.spec.namespaces:
-                claims[namespace.name].append(tenant.name)
-        return {namespace: tuple(tenants) for namespace, tenants in claims.items()}
 
     def _refusals(self) -> Mapping[str, tuple[str, str]]:
         """Give the tenants whose spec is refused as a whole, with reason and message."""
@@ -259,3 +257,11 @@ def _namespace(entry: Entry[Any]) -> Iterable[str]:
 
 def _reserved_pool(entry: Entry[Reservation | Broken]) -> Iterable[str]:
     return [] if isinstance(entry.value, Broken) else [entry.value.spec.pool]
+
+
+def _listed_namespaces(entry: Entry[Tenant | Broken]) -> Iterable[str]:
+    return [] if isinstance(entry.value, Broken) else [namespace.name for namespace in entry.value.spec.namespaces]
+
+
+def _placement(entry: Entry[Tenant | Broken]) -> Iterable[Placement]:
+    return [] if isinstance(entry.value, Broken) else [Placement.of(entry.value.spec.residency)]

@@ -111,7 +111,7 @@ class Controllers:
             spec = entry.value.spec
             self._add(Topic.POOL, (grant.pool for grant in spec.gpus))
             for namespace in spec.namespaces:
-                self._add(Topic.TENANT, self._world.claims().get(namespace.name, ()))
+                self._add(Topic.TENANT, self._world.claims(namespace.name))
         if self._world.placements() != self._placements:
             self._placements = self._world.placements()
             self._add(Topic.NODE, (entry.key.name for entry in self._world.nodes.snapshot().values()))
@@ -127,7 +127,7 @@ class Controllers:
     def _namespace_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
         owners = {entry.value.labels.get(TENANT_LABEL, "") for entry in (old, new) if entry is not None}
         self._add(Topic.TENANT, owners)
-        self._add(Topic.TENANT, self._world.claims().get(key.name, ()))
+        self._add(Topic.TENANT, self._world.claims(key.name))
         if len(owners) > 1 or old is None or new is None:
             # It changed hands: so do its reservations and its part of grants.
             self._add_soon(Topic.POOL, self._pools_of(key.name))
@@ -137,7 +137,7 @@ class Controllers:
         reservations = self._world.reservations.by("namespace", namespace)
         pools = {entry.value.spec.pool for entry in reservations if not isinstance(entry.value, Broken)}
         pools |= {entry.value.pool for entry in self._world.quotas.by("namespace", namespace) if entry.value.pool}
-        for tenant in self._world.claims().get(namespace, ()):
+        for tenant in self._world.claims(namespace):
             pools |= {grant.pool for grant in self._world.tenant_specs()[tenant].gpus}
         return pools
 

@@ -18,6 +18,7 @@ import aiohttp
 import kopf
 
 from gpu_tenancy.adapters.session import PatientSession
+from gpu_tenancy.kube.transport import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_HEADERS = {"Accept": JSON, "Accept-Encoding": "identity"}
 _CHUNK = 500
 _STOP_SECONDS = 10.0
 
@@ -61,7 +63,7 @@ async def watch_with_kopf(
         for resource in resources:
             handler = _handler(resource, lambda *event: hand_over(on_event, *event))
             kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)(handler)
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=_HEADERS) as http:
             session = PatientSession(http, credentials(), resources, lambda *answer: hand_over(on_answer, *answer))
             # Without a server: so kopf asks for mere paths, and the session knows where the server is at the time.
             login = kopf.AiohttpSession(server="", aiohttp_session=cast("aiohttp.ClientSession", session))

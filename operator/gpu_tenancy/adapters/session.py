@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,8 +14,6 @@ from gpu_tenancy.kube.errors import ApiError, ApiUnavailableError, KubeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from multidict import CIMultiDict
 
     from gpu_tenancy.kube.auth import Credentials
     from gpu_tenancy.kube.resource import Resource
@@ -42,7 +41,7 @@ class PatientSession:
         resources: Sequence[Resource],
         on_answer: Callable[[str, bool, str], None],
     ) -> None:
-        self.close = http.close
+        self.headers, self.close = http.headers, http.close
         self._http = http
         self._credentials = credentials
         self._on_answer = on_answer
@@ -50,12 +49,8 @@ class PatientSession:
         for resource in resources:
             self._served.setdefault("/apis", set()).add(resource.group)
             self._served.setdefault(f"/apis/{resource.api_version}", set()).add(resource.plural)
-        self._watched_at: dict[str, float] = {}
-
-    @property
-    def headers(self) -> CIMultiDict[str]:
-        """The headers of all requests."""
-        return self._http.headers
+        self._ours = tuple(f"/apis/{resource.group}/" for resource in resources)
+        self._next_watch: dict[str, float] = {}
 
     @property
     def closed(self) -> bool:
@@ -78,9 +73,12 @@ class PatientSession:
         if method != "get":
             raise ValueError(f"kopf is not to write: {method} {url}")
         path, watch = urlsplit(url).path, "watch=" in url
-        if watch:
-            await self._not_too_often(path)
         pause = FIRST_PAUSE
+        if watch:
+            # What ends as soon as it began kopf would ask for again without a pause.
+            clock = asyncio.get_running_loop().time
+            await asyncio.sleep(self._next_watch.get(path, 0.0) - clock())
+            self._next_watch[path] = clock() + _SHORTEST_WATCH
         while True:
             try:
                 response = await self._get(url, timeout)
@@ -104,7 +102,9 @@ class PatientSession:
             timeout=timeout,
             allow_redirects=False,
         )
-        if response.status not in {200, 410}:
+        # That a group of others, which it looks for, is just gone kopf bears; that ours is, it waits for.
+        gone = response.status == HTTPStatus.NOT_FOUND and not url.startswith(self._ours)
+        if response.status not in {HTTPStatus.OK, HTTPStatus.GONE} and not gone:
             error = ApiError.of_response(response.status, response.headers, await response.read())
             if error.is_unauthorized:
                 await self._credentials.renew(access)
@@ -113,9 +113,3 @@ class PatientSession:
             if f'"{name}"'.encode() not in await response.read():
                 raise ApiUnavailableError(f"{name} is not served (yet)", sent=True, write=False)
         return response
-
-    async def _not_too_often(self, path: str) -> None:
-        """Hold a watch back that is asked for again as soon as it began; kopf would do so without a pause."""
-        clock = asyncio.get_running_loop().time
-        await asyncio.sleep(self._watched_at.get(path, clock() - _SHORTEST_WATCH) + _SHORTEST_WATCH - clock())
-        self._watched_at[path] = clock()

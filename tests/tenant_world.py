@@ -172,6 +172,7 @@ class Cluster:
         return TenantView(
             name=name,
             uid=f"uid-of-{name}" if contract else "",
+            resource_version="1" if contract else "",
             generation=generation,
             spec=contract,
             status=status,

@@ -163,3 +163,47 @@ def test_a_pod_is_read_with_the_gpus_of_all_its_containers() -> None:
     }
 
     assert PodFacts.of(raw) == replace(POD, of_job=True, finished=True, leaving=END)
+
+
+@pytest.mark.parametrize(
+    ("inits", "held"),
+    [
+        ([{"amount": "8"}], 8),
+        ([{"amount": "1"}], 2),
+        ([{"amount": "1", "restartPolicy": "Always"}], 3),
+        ([{"amount": "1", "restartPolicy": "Always"}, {"amount": "4"}], 5),
+    ],
+    ids=["a greater init", "a smaller init", "a sidecar", "an init beside a sidecar"],
+)
+def test_gpus_of_init_containers_are_counted_as_quotas_count_them(inits: list[dict], held: int) -> None:
+    def container(amount: str, **fields: str) -> dict:
+        return {"resources": {"requests": {"nvidia.com/gpu": amount}}, **fields}
+
+    raw = {
+        "metadata": {"namespace": "lab", "name": "p", "uid": "u", "creationTimestamp": "2026-12-01T10:00:00Z"},
+        "spec": {"containers": [container("2")], "initContainers": [container(**one) for one in inits]},
+    }
+
+    assert PodFacts.of(raw).gpus == {"nvidia.com/gpu": held}
+
+
+def test_nobody_waits_for_a_pod_that_something_else_holds() -> None:
+    stuck = replace(POD, leaving=END - timedelta(hours=1))
+
+    assert plan_drain(view(OVER, pods=(stuck,)), END).wake is None
+
+
+def test_no_pod_is_taken_off_the_list_while_it_may_still_run() -> None:
+    phase = replace(DRAINING, last_call=END)
+
+    (evict,) = plan_drain(view(phase, pods=(POD,)), END - timedelta(milliseconds=500)).operations
+
+    assert isinstance(evict, Evict)
+    assert evict.grace_seconds == 1
+
+
+def test_a_job_is_written_only_as_it_was_seen() -> None:
+    (update,) = plan_jobs(view(ACTIVE, jobs=(replace(JOB, resource_version="9"),))).operations
+
+    assert isinstance(update, Update)
+    assert update.resource_version == "9"

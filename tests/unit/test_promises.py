@@ -23,6 +23,7 @@ from gpu_tenancy.domain.promises import (
     Verdict,
     decide,
 )
+from gpu_tenancy.domain.promises.register import MAX_ASKING
 from promise_facts import (
     NOW,
     accepted,
@@ -906,3 +907,14 @@ def test_an_empty_pool_has_nothing_to_say() -> None:
     assert decide(facts(grants=()), NOW) == Decision(
         allotments={}, targets={}, verdicts={}, promises={}, figures=Figures(0, 0, 64, None)
     )
+
+
+def test_one_tenant_that_asks_without_end_does_not_hold_up_the_others() -> None:
+    crowd = [booking(f"n{number:04}", spec(64, 1, 2, wait=True)) for number in range(MAX_ASKING + 3)]
+    other = booking("zz", spec(8, 5, 6), "agile")
+
+    decision = decide(facts(*crowd, other, grants=(NEURA, grant("agile", reservable=64))), NOW)
+
+    turned_away = [one.uid for one in crowd if decision.verdicts[one.uid].reason == "TooManyRequests"]
+    assert turned_away == [one.uid for one in crowd[MAX_ASKING:]]
+    assert decision.verdicts["zz"].state is State.SCHEDULED

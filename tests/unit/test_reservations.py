@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from gpu_tenancy.api import GPU_RESERVATION
 from gpu_tenancy.api.resource import parse
 from gpu_tenancy.domain.promises import Ledger, Refusal, State, Verdict, Window
 from gpu_tenancy.reconcile.plan import Emit, Plan, Update
-from gpu_tenancy.reconcile.reservations import booking, plan_reservation, plan_without_pool
+from gpu_tenancy.reconcile.reservations import booking, grows, plan_reservation, plan_without_pool
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 WINDOW = Window(NOW + timedelta(hours=1), NOW + timedelta(hours=2))
@@ -174,3 +175,32 @@ def test_a_reservation_of_a_pool_that_does_not_exist_is_refused_and_keeps_what_i
     assert conditions_of(plan)["Stalled"] == ("True", "UnknownPool")
     assert "window" not in status_of(plan), "the ledger is left as it is"
     assert told(plan_without_pool(reserve(), NOW)) == {"ReservationRefused"}
+
+
+@pytest.mark.parametrize(
+    ("after", "grown"),
+    [
+        (LEDGER, False),
+        (None, False),
+        (replace(LEDGER, gpus=4), False),
+        (replace(LEDGER, gpus=9), True),
+        (replace(LEDGER, window=Window(WINDOW.start, WINDOW.end - timedelta(minutes=1))), False),
+        (replace(LEDGER, window=Window(WINDOW.start, WINDOW.end + timedelta(minutes=1))), True),
+        (replace(LEDGER, window=Window(WINDOW.start - timedelta(minutes=1), WINDOW.end)), True),
+    ],
+)
+def test_what_promises_more_than_before_is_written_after_what_gives_back(after: Ledger | None, *, grown: bool) -> None:
+    accepted = reserve(status_of(plan_reservation(reserve(), SCHEDULED, is_open=False, now=NOW)))
+
+    assert grows(accepted, replace(SCHEDULED, ledger=after)) is grown
+    assert grows(reserve(), replace(SCHEDULED, ledger=after)) is (after is not None)
+
+
+def test_a_status_is_written_only_to_the_object_that_was_judged() -> None:
+    (update,) = (
+        one
+        for one in plan_reservation(reserve(), SCHEDULED, is_open=False, now=NOW).operations
+        if isinstance(one, Update)
+    )
+
+    assert update.resource_version == "7"

@@ -178,3 +178,17 @@ async def test_with_the_machines_clock_an_alarm_goes_off_after_its_instant():
     # It takes a few milliseconds; a second would mean that it was not slept towards the instant.
     assert timedelta(0) <= await rung - instant < timedelta(seconds=0.5)
     running.cancel()
+
+
+async def test_a_clock_that_is_set_back_is_told_once() -> None:
+    clock, told = ManualClock(), []
+    alarms: Alarms[str] = Alarms(lambda _key: None, clock, lambda: told.append(clock.now()))
+    running = asyncio.create_task(alarms.run())
+    try:
+        await clock.advance(5)
+        assert told == []
+        clock.jump(-3600)
+        await clock.advance(5)
+        assert len(told) == 1
+    finally:
+        running.cancel()

@@ -7,7 +7,8 @@ keeps its progress and does not count as a failure. A reservation that is gone o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CHECK_AGAIN = timedelta(seconds=2)
 DEFAULT_GRACE = 30
+STUCK_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class JobFacts:
     suspended: bool
     finished: bool
     resumed_for: str
+    resource_version: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> JobFacts | None:
@@ -65,6 +68,7 @@ class JobFacts:
             suspended=spec.get("suspend", False),
             finished=any(c["type"] in {"Complete", "Failed"} and c["status"] == "True" for c in conditions),
             resumed_for=metadata.get("annotations", {}).get(RESUMED_ANNOTATION, ""),
+            resource_version=metadata.get("resourceVersion", ""),
         )
 
 
@@ -88,11 +92,6 @@ class PodFacts:
     def of(cls, raw: Mapping[str, Any]) -> PodFacts:
         """Read a pod."""
         metadata, spec = raw["metadata"], raw["spec"]
-        gpus: dict[str, int] = {}
-        for container in spec["containers"]:
-            for resource, amount in container.get("resources", {}).get("requests", {}).items():
-                if "/" in resource:
-                    gpus[resource] = gpus.get(resource, 0) + int(parse(amount))
         deletion = metadata.get("deletionTimestamp")
         return cls(
             namespace=metadata["namespace"],
@@ -101,7 +100,7 @@ class PodFacts:
             created=metadata["creationTimestamp"],
             reservation=metadata.get("labels", {}).get(RESERVATION_LABEL, ""),
             priority_class=spec.get("priorityClassName", ""),
-            gpus=gpus,
+            gpus=_gpus(spec),
             grace=spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE),
             of_job=any(owner["kind"] == "Job" for owner in metadata.get("ownerReferences", [])),
             finished=raw.get("status", {}).get("phase") in {"Succeeded", "Failed"},
@@ -140,6 +139,26 @@ class DrainView:
     limits: Sequence[Limit] = ()
 
 
+def _gpus(spec: Mapping[str, Any]) -> Mapping[str, int]:
+    """Count what a pod holds as quotas and the scheduler do: init containers run before the others, unless they stay."""
+    running: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    for container in spec.get("initContainers", []):
+        asked = _extended(container)
+        if container.get("restartPolicy") == "Always":
+            running += asked
+        else:
+            most |= running + asked
+    for container in spec["containers"]:
+        running += _extended(container)
+    return most | running
+
+
+def _extended(container: Mapping[str, Any]) -> Counter[str]:
+    requests = container.get("resources", {}).get("requests", {})
+    return Counter({resource: int(parse(amount)) for resource, amount in requests.items() if "/" in resource})
+
+
 def plan_jobs(view: DrainView) -> Plan:
     """Resume what waits for an active window, once per window; suspend what outlives one."""
     operations: list[Operation] = []
@@ -154,7 +173,8 @@ def plan_jobs(view: DrainView) -> Plan:
         elif not job.suspended:
             patch = {"spec": {"suspend": True}}
         if patch is not None:
-            operations.append(Update(Ref("batch/v1", "Job", job.namespace, job.name), patch))
+            ref = Ref("batch/v1", "Job", job.namespace, job.name)
+            operations.append(Update(ref, patch, job.resource_version or None))
     return plan(operations)
 
 
@@ -168,14 +188,19 @@ def plan_drain(view: DrainView, now: datetime) -> Plan:
             continue
         phase = view.phases.get(pod.reservation)
         if pod.reservation and (phase is None or phase.state in {"draining", "over"}):
-            waiting = True
+            waiting = waiting or not _is_stuck(pod, now)
             operations.extend(_dismiss(pod, phase, now))
         else:
             staying.append(pod)
     for pod in _excess(staying, view.limits):
-        waiting = True
+        waiting = waiting or not _is_stuck(pod, now)
         operations.extend(_dismiss(pod, None, now))
     return plan(operations, wake=now + CHECK_AGAIN if waiting else None)
+
+
+def _is_stuck(pod: PodFacts, now: datetime) -> bool:
+    """Say whether a pod should long be gone: a finalizer or a dead node holds it, and looking again does not help."""
+    return pod.leaving is not None and now > pod.leaving + STUCK_AFTER
 
 
 def _dismiss(pod: PodFacts, phase: Phase | None, now: datetime) -> list[Operation]:
@@ -183,7 +208,8 @@ def _dismiss(pod: PodFacts, phase: Phase | None, now: datetime) -> list[Operatio
     if phase is not None and now < phase.last_call:
         if pod.of_job or pod.leaving is not None:
             return []
-        grace = min(pod.grace, int((phase.end - now).total_seconds()))
+        # Never zero: that would take the pod from the API server's list while it still runs.
+        grace = max(1, min(pod.grace, int((phase.end - now).total_seconds())))
         return [Evict(pod.ref, pod.uid, grace)]
     grace = min(pod.grace, DEFAULT_GRACE) if phase is None else 1
     if pod.leaving is not None and pod.leaving <= now + timedelta(seconds=grace):

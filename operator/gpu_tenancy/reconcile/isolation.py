@@ -14,6 +14,7 @@ from gpu_tenancy.domain.naming import (
     CLOSING_QUOTA,
     MANAGED_BY_LABEL,
     SUSPENDED_LABEL,
+    TENANT_LABEL,
 )
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.children import BINDING, QUOTA, Standing, Step, Work, compare
@@ -29,7 +30,7 @@ from gpu_tenancy.render.network_policy import default_deny, dns_peers, network_p
 from gpu_tenancy.render.role_binding import role_bindings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gpu_tenancy.domain.grants import Share
     from gpu_tenancy.reconcile.observed import Observed
@@ -148,6 +149,22 @@ def _counted(contract: Contract, manifest: Manifest, standing: Mapping[Ref, Stan
     )
 
 
+def released(view: TenantView) -> Iterator[Update]:
+    """Let go of namespaces that are to stay, even while the spec is refused for something else.
+
+    Else a tenant that is deleted in that state takes them along.
+    """
+    if view.spec is None or view.spec.deletionPolicy != "Retain":
+        return
+    for name, observed in sorted(view.namespaces.items()):
+        before = observed.manifest["metadata"].get("ownerReferences", [])
+        own = [one for one in before if refers_to_tenant(one) and one["name"] == view.name]
+        if own and observed.labels.get(TENANT_LABEL) == view.name and not observed.deleting:
+            references = [one for one in before if one not in own]
+            patch = {"metadata": {"ownerReferences": references or None}}
+            yield Update(Ref("v1", "Namespace", "", name), patch, observed.resource_version)
+
+
 def _references(before: list[dict[str, Any]], own: list[dict[str, Any]]) -> dict[str, Any]:
     """Have exactly our own reference among those to tenants, and leave the others."""
     references = [*(one for one in before if not refers_to_tenant(one) or one in own)]
@@ -162,7 +179,7 @@ def _retain(contract: Contract, observed: Observed) -> Work:
     base = standing.get(Ref("v1", QUOTA, name, BASE_QUOTA))
     desired = [*gpu_quotas(name, {}, contract.accelerators, standing), default_deny(name)]
     said = {} if base is None else base.manifest["spec"].get("hard", {})
-    desired.append(base_quota(name, said, suspended=True, own=_own(desired)))
+    desired.append(base_quota(name, said, suspended=True, own={}))
     work = compare(desired, standing, (QUOTA, BINDING), steady=False)
     metadata = manifest["metadata"]
     shut = {

@@ -43,6 +43,17 @@ def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], ten
     )
 
 
+def grows(reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict) -> bool:
+    """Say whether a verdict promises anything that the status does not promise yet."""
+    before, after = booking(reservation, "").ledger, verdict.ledger
+    if after is None:
+        return False
+    if before is None:
+        return True
+    within = before.window.start <= after.window.start and after.window.end <= before.window.end
+    return after.gpus > before.gpus or not within
+
+
 def plan_reservation(
     reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict, *, is_open: bool, now: datetime
 ) -> Plan:

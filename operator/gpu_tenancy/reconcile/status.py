@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 
 
 def write_status(kind: Kind[Any, Any], resource: Resource[Any, Any], status: ApiModel) -> list[Update]:
-    """Replace the status of an object, field by field, if it differs from what is stored."""
+    """Replace the status of an object, field by field, if it differs from what is stored.
+
+    The version makes sure that it is the object that was judged. One deleted and made anew under the same name would
+    else find a promise in its status that nobody made to it.
+    """
     before, after = _fields(resource.status), _fields(status)
     patch: dict[str, Any] = dict.fromkeys(before.keys() - after.keys())
     patch |= {field: value for field, value in after.items() if before.get(field) != value}
     if not patch:
         return []
     ref = Ref(API_VERSION, kind.kind, resource.namespace, resource.name)
-    return [Update(ref, {"status": patch}, subresource="status")]
+    return [Update(ref, {"status": patch}, resource.resource_version, subresource="status")]
 
 
 def _fields(status: ApiModel) -> dict[str, Any]:

@@ -226,7 +226,8 @@ def _write(view: TenantView, previous: IndustrialTenantStatus, status: Industria
         return []
     fields = status.model_dump(mode="json")
     patch = {key: value for key, value in fields.items() if getattr(status, key) != getattr(previous, key)}
-    return [Update(_ref(view), {"status": patch}, subresource="status")]
+    # The version makes sure that it is the tenant that was judged, and not another of the same name.
+    return [Update(_ref(view), {"status": patch}, view.resource_version, subresource="status")]
 
 
 def _transitions(

@@ -8,7 +8,7 @@ from gpu_tenancy.domain.naming import TENANT_LABEL, quota_of
 from gpu_tenancy.domain.quantity import parse
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.children import QUOTA, Step
-from gpu_tenancy.reconcile.isolation import Contract, work_on
+from gpu_tenancy.reconcile.isolation import Contract, released, work_on
 from gpu_tenancy.reconcile.ownership import claims
 from gpu_tenancy.reconcile.plan import Plan, Update, plan
 from gpu_tenancy.reconcile.tenant_status import is_steady, report, report_failure, report_refusal
@@ -42,7 +42,7 @@ def plan_tenant(view: TenantView, now: datetime) -> Plan:
     """
     problem = _problem(view)
     if problem is not None:
-        return plan(list(_lowered(view)), report_refusal(view, *problem, now))
+        return plan([*_lowered(view), *released(view)], report_refusal(view, *problem, now))
     contract = Contract.of(view, steady=is_steady(view))
     work = [(claim, work_on(contract, claim)) for claim in claims(view)]
     stages: dict[Step, list[Operation]] = {step: [] for step in Step}

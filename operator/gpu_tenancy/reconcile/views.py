@@ -40,7 +40,7 @@ class TenantView:
 
     Attributes:
         name: the tenant's name; it may be gone (`spec` is None) while namespaces of it stand.
-        uid, generation, spec, status: the tenant as stored.
+        uid, resource_version, generation, spec, status: the tenant as stored.
         invalid: why the stored spec cannot be read, if it cannot (it was stored under another schema).
         regions, pools: the catalogue by name.
         accelerators: every accelerator resource that any pool or node has, such as nvidia.com/gpu.
@@ -56,6 +56,7 @@ class TenantView:
 
     name: str
     uid: str
+    resource_version: str
     generation: int
     spec: IndustrialTenantSpec | None
     status: IndustrialTenantStatus | None

@@ -78,13 +78,14 @@ def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own:
         namespace: where it counts.
         said: quantities by key that replace the defaults.
         suspended: whether no new pod may be created.
-        own: how many objects the operator itself has in the namespace, by kind; it never shuts itself out.
+        own: how many objects the operator itself has in the namespace, by kind. They come on top, so that nobody who
+            uses up their own can keep the operator from writing another.
     """
     hard = {**_DEFAULTS, **said}
     for kind, number in own.items():
         for key in _OWN[kind]:
             if key in hard:
-                hard[key] = max(hard[key], str(number), key=_number)
+                hard[key] = str(int(_number(hard[key])) + number)
     if suspended:
         hard["pods"] = "0"
     return managed("v1", "ResourceQuota", namespace, BASE_QUOTA, spec={"hard": hard})

@@ -23,11 +23,19 @@ class Alarms(Generic[K]):
     """At most one alarm per key; `callback(key)` is called at or after its instant, never before it.
 
     Alarms of one instant go off together, in the order they were set. For use within one event loop.
+
+    Args:
+        callback: told of each alarm that goes off.
+        clock: the time.
+        set_back: called when the wall clock was set back: what was decided since may not be so any more.
     """
 
-    def __init__(self, callback: Callable[[K], None], clock: Clock) -> None:
+    def __init__(
+        self, callback: Callable[[K], None], clock: Clock, set_back: Callable[[], None] = lambda: None
+    ) -> None:
         self._callback = callback
         self._clock = clock
+        self._set_back = set_back
         self._due: dict[K, tuple[datetime, int]] = {}
         # Holds entries that were replaced since as well: only the one that `_due` knows counts.
         self._heap: list[tuple[datetime, int, K]] = []
@@ -58,13 +66,21 @@ class Alarms(Generic[K]):
 
     async def run(self) -> None:
         """Let alarms go off, until cancelled."""
+        offset = self._offset()
         while True:
+            before, offset = offset, self._offset()
+            if offset < before - LONGEST_SLEEP:
+                self._set_back()
             self._ring()
             self._nap = asyncio.create_task(self._clock.sleep(self._pause()))
             try:
                 await asyncio.wait({self._nap})
             finally:
                 self._nap.cancel()
+
+    def _offset(self) -> float:
+        """Tell by how many seconds the wall clock is ahead of the monotonic one; it falls if the wall clock is set back."""
+        return self._clock.now().timestamp() - self._clock.monotonic()
 
     def _ring(self) -> None:
         """Call back for every alarm that is due."""

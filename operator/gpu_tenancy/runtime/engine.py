@@ -10,14 +10,14 @@ from gpu_tenancy.kube.errors import KubeError, NotLeadingError
 from gpu_tenancy.observability.logs import about
 from gpu_tenancy.runtime.alarms import Alarms
 from gpu_tenancy.runtime.executor import ExecutionError
+from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.queue import QueueShutDownError, WorkQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gpu_tenancy.observability.metrics import Metrics
     from gpu_tenancy.runtime.clock import Clock
-    from gpu_tenancy.runtime.keys import Key, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +38,21 @@ class Engine:
     Attributes:
         queue: keys that want to be reconciled.
         alarms: keys that want to be reconciled at an instant.
+        pools: names every pool, to be decided on anew when the clock was set back.
     """
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self.queue: WorkQueue[Key] = WorkQueue(lambda key: key.topic)
-        self.alarms: Alarms[Key] = Alarms(self.queue.add, clock)
+        self.alarms: Alarms[Key] = Alarms(self.queue.add, clock, self._clock_set_back)
+        self.pools: Callable[[], Iterable[str]] = tuple
         self._clock = clock
         self._metrics = metrics
         metrics.queue_depth(lambda: self.queue.depth)
+
+    def _clock_set_back(self) -> None:
+        logger.warning("The clock was set back: deciding anew")
+        for pool in self.pools():
+            self.queue.add(Key(Topic.POOL, pool))
 
     async def run(self, controllers: Mapping[Topic, Controller], workers: int) -> None:
         """Work until cancelled."""

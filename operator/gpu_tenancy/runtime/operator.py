@@ -133,7 +133,8 @@ class Operator:
             self._health.set_check("caches", ok=True, detail="standing by for the lease")
             if not term.cancelled() and (error := term.exception()) is not None:
                 logger.error("The term ended, another begins", exc_info=error)
-                await self._clock.sleep(1.0)
+            # A write of this term may still take effect, and the next one knows nothing of it.
+            await self._clock.sleep(self._settings.lease_timings.longest_write)
 
     async def _serve_term(self, gate: WriteGate) -> None:
 

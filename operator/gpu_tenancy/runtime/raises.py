@@ -17,7 +17,7 @@ from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.world import gpus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from gpu_tenancy.reconcile.plan import Operation, Plan, Ref
 
@@ -56,9 +56,10 @@ class Raises:
         raises = dict(_raises(plan.operations))
         for raise_ in raises.values():
             self._under_way[raise_.pool][raise_] += 1
-        uncertain: tuple[Ref, ...] = ()
+        uncertain: Collection[Ref] = raises
         try:
             yield
+            uncertain = ()
         except ExecutionError as error:
             uncertain = error.uncertain
             raise

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     """Why a reservation, or a change of one, is not accepted."""
 
     UNKNOWN_POOL = "UnknownPool"
+    TOO_MANY_REQUESTS = "TooManyRequests"
     NOT_A_TENANT = "NotATenant"
     TENANT_STALLED = "TenantStalled"
     NOT_GRANTED = "NotGranted"
@@ -61,6 +62,7 @@ _OPEN = frozenset(
         Reason.NOT_GRANTED,
         Reason.NOT_SUPPORTED,
         Reason.TOO_MANY_GPUS,
+        Reason.TOO_MANY_REQUESTS,
         # others can cure this
         Reason.CHANGE_WAITS,
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.calendar import seconds
+from gpu_tenancy.domain.promises.facts import Reason
 from gpu_tenancy.domain.promises.rules import NotAccepted
 from gpu_tenancy.domain.promises.verdicts import promised, refusal_of, refused, waiting
 from gpu_tenancy.domain.promises.windows import Held, follow
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from gpu_tenancy.api.pool import GpuPoolSpec
     from gpu_tenancy.domain.promises.facts import Booking, PoolFacts, Refusal, Verdict
     from gpu_tenancy.domain.promises.requests import Desk
+
+
+MAX_ASKING = 200
+"""How many reservations of one tenant are considered in one decision: each of them costs everybody time."""
+_TOO_MANY = f"{MAX_ASKING} of your reservations wait for an answer in this pool already: delete some of those that wait"
 
 
 class Register:
@@ -31,6 +38,7 @@ class Register:
         self._now = now
         self._bookings = sorted(facts.bookings, key=lambda one: (one.created, one.namespace, one.name))
         self._asking: list[Booking] = []
+        self._crowd: Counter[str] = Counter()
         self.held: dict[str, Held] = {}
         self.refusals: dict[str, Refusal] = {}
         self.waits: dict[str, NotAccepted] = {}
@@ -44,8 +52,11 @@ class Register:
             self.held[booking.uid], asks = follow(Held.of(booking, booking.ledger, gap), self._now)
         if asks and booking.refusal is not None and booking.refusal.holds(booking):
             self.refusals[booking.uid] = booking.refusal
-        elif asks:
+        elif asks and self._crowd[booking.tenant] < MAX_ASKING:
+            self._crowd[booking.tenant] += 1
             self._asking.append(booking)
+        elif asks:
+            self._turn_away(booking, self.held.get(booking.uid), NotAccepted(Reason.TOO_MANY_REQUESTS, _TOO_MANY))
 
     def lasting(self) -> list[Held]:
         """Give what is promised and not yet over and cleaned up, the oldest promise first."""

@@ -12,7 +12,7 @@ from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import Booking, Grant, PoolFacts, QuotaKey, StandingQuota, State, decide
 from gpu_tenancy.reconcile.plan import Plan
 from gpu_tenancy.reconcile.pools import PoolView, plan_pool
-from gpu_tenancy.reconcile.reservations import booking, plan_reservation, plan_without_pool
+from gpu_tenancy.reconcile.reservations import booking, grows, plan_reservation, plan_without_pool
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.world import Broken, readable
 
@@ -33,7 +33,7 @@ class Decisions:
 
     def __init__(self) -> None:
         self._decisions: dict[str, Decision] = {}
-        self._generations: dict[str, dict[str, int]] = {}
+        self._generations: dict[str, dict[str, tuple[str, int]]] = {}
 
     def of(self, pool: str) -> Decision | None:
         """Give the newest decision about a pool."""
@@ -43,16 +43,16 @@ class Decisions:
         """Give all pools with their newest decisions."""
         return self._decisions.items()
 
-    def knows(self, pool: str, tenant: str, generation: int) -> bool:
+    def knows(self, pool: str, tenant: Tenant) -> bool:
         """Say whether the pool has decided on this spec of the tenant."""
-        return self._generations.get(pool, {}).get(tenant) == generation
+        return self._generations.get(pool, {}).get(tenant.name) == (tenant.uid, tenant.generation)
 
     def verdict(self, reservation: Reservation) -> Verdict | None:
         """Give what is decided about a reservation."""
         decision = self._decisions.get(reservation.spec.pool)
         return None if decision is None else decision.verdicts.get(reservation.uid)
 
-    def replace(self, pool: str, decision: Decision, generations: dict[str, int]) -> set[str]:
+    def replace(self, pool: str, decision: Decision, generations: dict[str, tuple[str, int]]) -> set[str]:
         """Keep a decision; name the tenants whose spec it newly knows."""
         before = self._generations.get(pool, {})
         self._decisions[pool], self._generations[pool] = decision, generations
@@ -103,11 +103,15 @@ class PoolController:
             frozen=self._frozen(),
         )
         decision = decide(facts, now)
-        self._publish(name, decision, {tenant.name: tenant.generation for tenant in tenants.values()})
+        self._publish(name, decision, {tenant.name: (tenant.uid, tenant.generation) for tenant in tenants.values()})
         self._measure(pool, capacity, decision)
-        plans = [self._plan_pool(pool, capacity, decision, now)]
-        plans += [self._plan_reservation(reservation, decision, now) for reservation in reservations]
-        await self._executor.execute(together(plans))
+        # The ledger, like the quotas: what is given back is written down before what is taken of it.
+        gives: list[Plan] = []
+        takes = [self._plan_pool(pool, capacity, decision, now)]
+        for reservation in reservations:
+            plan = self._plan_reservation(reservation, decision, now)
+            (takes if grows(reservation, decision.verdicts[reservation.uid]) else gives).append(plan)
+        await self._executor.execute(Plan(together(gives).stages + together(takes).stages))
 
     def _tenants(self, pool: str) -> Iterator[Tenant]:
         """List the tenants that are granted something of the pool and whose spec is accepted."""
@@ -158,7 +162,7 @@ class PoolController:
             for entry in self._world.namespaces.by("tenant", tenant)
         )
 
-    def _publish(self, pool: str, decision: Decision, generations: dict[str, int]) -> None:
+    def _publish(self, pool: str, decision: Decision, generations: dict[str, tuple[str, int]]) -> None:
         """Replace the decision and queue whoever reads another one now."""
         before = self._decisions.of(pool)
         tenants = self._decisions.replace(pool, decision, generations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.naming import TENANT_LABEL, quota_of
+from gpu_tenancy.domain.naming import TENANT_LABEL, Tier, quota_of
 from gpu_tenancy.runtime.controllers.nodes import NodeController
 from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
 from gpu_tenancy.runtime.controllers.regions import RegionController
@@ -35,6 +35,7 @@ class Controllers:
     def __init__(self, tools: Tools) -> None:
         self._world = world = tools.world
         self._queue = tools.engine.queue
+        tools.engine.pools = lambda: [entry.key.name for entry in world.pools.snapshot().values()]
         self._metrics = tools.metrics
         fleet = Fleet(world, self._node_changed, self._catalogue_changed)
         decisions, raises = Decisions(), Raises(tools.client.write_timeout)
@@ -64,8 +65,9 @@ class Controllers:
         self._add(Topic.REGION, (entry.key.name for entry in self._world.regions.snapshot().values()))
         owners = {self._world.owner(entry.key.name) for entry in self._world.namespaces.snapshot().values()}
         self._add(Topic.TENANT, owners - {""})
-        stores = (self._world.reservations, self._world.jobs)
-        for namespace in {entry.key.namespace for store in stores for entry in store.snapshot().values()}:
+        reserving = {e.key.namespace for e in self._world.quotas.snapshot().values() if e.value.tier is Tier.RESERVED}
+        reserving |= {entry.key.namespace for entry in self._world.jobs.snapshot().values()}
+        for namespace in reserving:
             self._workloads.vacate(namespace)
         return self._by_topic
 
@@ -112,6 +114,9 @@ class Controllers:
             self._add(Topic.POOL, (grant.pool for grant in spec.gpus))
             for namespace in spec.namespaces:
                 self._add(Topic.TENANT, self._world.claims(namespace.name))
+        # Pools that a spec in between, which was refused, no longer named may still hold what was granted before it.
+        for held in self._world.namespaces.by("tenant", key.name):
+            self._add_soon(Topic.POOL, self._pools_of(held.key.name))
         if self._world.placements() != self._placements:
             self._placements = self._world.placements()
             self._add(Topic.NODE, (entry.key.name for entry in self._world.nodes.snapshot().values()))
@@ -145,6 +150,8 @@ class Controllers:
         self._child_changed(key, old, new)
         if named := quota_of(key.name):
             self._add_soon(Topic.POOL, [named[0]])
+            if named[1] is Tier.RESERVED and new is not None and new.value.used > new.value.hard:
+                self._add(Topic.WORKLOADS, [key.namespace])
 
     def _child_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
         self._add(Topic.TENANT, [self._world.owner(key.namespace)])

@@ -46,7 +46,7 @@ class TenantController:
         tenant = None if entry is None else entry.value
         if self._waits_for_pools(tenant):
             return
-        view = self._view(name, tenant)
+        view = self._view(name)
         plan = plan_tenant(view, self._clock.now())
         try:
             with self._raises.of(plan):
@@ -64,23 +64,26 @@ class TenantController:
             return False
         waiting = False
         for grant in tenant.spec.gpus:
-            if not self._decisions.knows(grant.pool, tenant.name, tenant.generation):
+            if not self._decisions.knows(grant.pool, tenant):
                 self._engine.queue.add(Key(Topic.POOL, grant.pool))
                 waiting = True
         return waiting
 
-    def _view(self, name: str, tenant: Tenant | Broken | None) -> TenantView:
+    def _view(self, name: str) -> TenantView:
         world = self._world
+        entry = world.tenants.get(name)
+        tenant = None if entry is None else entry.value
         readable = None if tenant is None or isinstance(tenant, Broken) else tenant
         listed = [namespace.name for namespace in readable.spec.namespaces] if readable else []
         namespaces = {entry.key.name: entry.value for entry in world.namespaces.by("tenant", name)}
         for namespace in listed:
-            if (entry := world.namespaces.get(namespace)) is not None:
-                namespaces[namespace] = entry.value
+            if (found := world.namespaces.get(namespace)) is not None:
+                namespaces[namespace] = found.value
         known = namespaces.keys() | set(listed)
         return TenantView(
             name=name,
-            uid="" if tenant is None else tenant.uid,
+            uid="" if entry is None else entry.uid,
+            resource_version="" if entry is None else entry.resource_version,
             generation=0 if tenant is None else tenant.generation,
             spec=None if readable is None else readable.spec,
             status=None if tenant is None else tenant.status,

@@ -5,20 +5,22 @@ Pods are not watched. They are listed when somebody may have to go, until nobody
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from gpu_tenancy.domain.naming import RESERVATION_LABEL, Tier, priority_class
 from gpu_tenancy.domain.promises import State
 from gpu_tenancy.kube.resource import POD
 from gpu_tenancy.reconcile.drain import DrainView, Limit, Phase, PodFacts, plan_drain, plan_jobs
+from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.world import Broken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gpu_tenancy.domain.promises import Verdict
+    from gpu_tenancy.reconcile.drain import JobFacts
     from gpu_tenancy.runtime.controllers.pools import Decisions
     from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.world import Reservation
@@ -53,9 +55,30 @@ class WorkloadController:
             for entry in self._world.reservations.by("namespace", name)
             if not isinstance(entry.value, Broken)
         ]
-        phases = {reservation.name: self._phase(reservation) for reservation in reservations}
+        phases = {
+            # One that cannot be read is there all the same, and whatever it was promised is not taken from it.
+            entry.key.name: _untouched(entry.uid) if isinstance(entry.value, Broken) else self._phase(entry.value)
+            for entry in self._world.reservations.by("namespace", name)
+        }
         jobs = [entry.value for entry in self._world.jobs.by("namespace", name)]
-        await self._executor.execute(plan_jobs(DrainView(phases, jobs)))
+        # A Job that cannot be written must not hold up the pods that have to go.
+        failure: ExecutionError | None = None
+        try:
+            await self._executor.execute(plan_jobs(DrainView(phases, jobs)))
+        except ExecutionError as error:
+            failure = error
+        await self._drain(name, phases, jobs, reservations)
+        if failure is not None:
+            raise failure
+
+    async def _drain(
+        self,
+        name: str,
+        phases: Mapping[str, Phase],
+        jobs: Sequence[JobFacts],
+        reservations: Sequence[Reservation],
+    ) -> None:
+        """Look for pods that have to go, if there can be any."""
         limits = list(self._limits(name, reservations))
         if not (name in self._vacated or self._is_full(name, limits) or _anyone_leaves(phases)):
             return
@@ -74,10 +97,9 @@ class WorkloadController:
     def _phase(self, reservation: Reservation) -> Phase:
         verdict = self._decisions.verdict(reservation)
         ledger = None if verdict is None else verdict.ledger
-        if verdict is None or ledger is None:
-            created = reservation.creation_timestamp
-            return Phase("before", reservation.uid, created, created)
-        pool = self._world.pool_specs()[reservation.spec.pool]
+        pool = self._world.pool_specs().get(reservation.spec.pool)
+        if verdict is None or ledger is None or pool is None:
+            return _untouched(reservation.uid)
         grace = min(pool.reservations.gracePeriod, (ledger.window.end - ledger.window.start) / 4)
         return Phase(
             state=_state(verdict),
@@ -86,13 +108,15 @@ class WorkloadController:
             end=ledger.window.end,
         )
 
-    def _limits(self, namespace: str, reservations: list[Reservation]) -> Iterator[Limit]:
+    def _limits(self, namespace: str, reservations: Sequence[Reservation]) -> Iterator[Limit]:
         """Say what is promised to the namespace now, by pool; a loss of capacity evicts nobody."""
         for entry in self._world.quotas.by("namespace", namespace):
             quota = entry.value
             pool = None if quota.pool is None else self._world.pool_specs().get(quota.pool)
             if quota.pool is None or pool is None or quota.tier is not Tier.RESERVED:
                 continue
+            if self._decisions.of(quota.pool) is None:
+                continue  # nothing is known about what is promised, so nobody is known to be too many
             promised = sum(
                 verdict.ledger.gpus
                 for reservation in reservations
@@ -119,6 +143,11 @@ def _state(verdict: Verdict) -> Literal["before", "active", "draining", "over"]:
             return "over"
         case _:
             return "before"
+
+
+def _untouched(uid: str) -> Phase:
+    """Give the phase in which nobody is resumed, suspended or sent away."""
+    return Phase("before", uid, datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 def _anyone_leaves(phases: Mapping[str, Phase]) -> bool:

@@ -13,6 +13,9 @@ the pools ready.
    in the order in which the operator wrote them, one after the other. Tenants and statuses are left out: they are no
    part of the floor.
 
+CPU time tells the same story on a machine that others use too: that of the control plane and of whoever writes, and not
+that of the witness.
+
 The rounds alternate, so that a machine that becomes slower or faster does so for both. In the last round, on the first
 control plane and with all of that in place:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,13 @@ class Site:
         status = Path(f"/proc/{self.operator.pid}/status").read_text()
         return max([int(status.partition("VmHWM:")[2].split()[0]) / 1024, *self._peaks])
 
+    def cpu_seconds(self) -> float:
+        """Say how long the control plane's processes and the operator have computed until now."""
+        state = self.control_plane.state
+        assert state is not None, "the control plane has ended"
+        pids = [component.process.pid for component in state.components.values()]
+        return sum(map(_cpu_seconds, [*pids, self.operator.pid] if self.operator.running else pids))
+
     def stop_operator(self) -> None:
         """Stop the operator, its peak noted."""
         self._peaks.append(self.peak_mib())
@@ -82,6 +90,11 @@ def fresh_site(folder: Path, tenants: int) -> Iterator[Site]:
                 cluster.until("pool", name, "Ready", "True")
                 eventually(lambda name=name: cluster.get("pool", name)["status"]["usable"] == count * GPUS_PER_NODE)
             yield Site(control_plane, account, operator)
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def tenants(number: int) -> list[Manifest]:

@@ -41,6 +41,7 @@ from gpu_tenancy.kube.resource import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+RBAC = "rbac.authorization.k8s.io"
 SERVICE = Resource("", "v1", "services", "Service")
 VOLUME_CLAIM = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 
@@ -48,6 +49,8 @@ PLACEMENT_KEY = NODE_PLACEMENT_PREFIX + "eu-de"
 
 # Who speaks: people of the tenant, a platform engineer with wide rights who does not write tenants, and one who does.
 OLGA, EDDA, CARL, PETRA = "olga-owner", "edda-editor", "carl-ci", "petra-provider"
+# The control plane, which acts on what tenants write: with an identity for each controller, or with one for all.
+STATEFULSETS, CONTROLLERS = "system:serviceaccount:kube-system:statefulset-controller", "system:kube-controller-manager"
 
 
 @dataclass(frozen=True)
@@ -200,8 +203,19 @@ NAMESPACE_SCENARIOS = [
 MANAGED = {MANAGED_BY_LABEL: OPERATOR}
 ANNOTATE = annotate(note="x")
 CLAIM_LABEL = relabel(**MANAGED)
-ROLE_REF = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "gpu-tenancy-viewer"}
-VIEWERS = {"roleRef": ROLE_REF, "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "vera"}]}
+SELECT_ALL = {"spec": {"podSelector": {}}}
+LIMITS = {"spec": {"limits": [{"type": "Container", "max": {"cpu": "64"}}]}}
+QUOTA = {"spec": {"hard": {"services": "50"}}}
+
+
+def binds(user: str, role: str) -> dict[str, Any]:
+    return {
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": RBAC, "kind": "User", "name": user}],
+    }
+
+
+VIEWERS = binds("vera", "gpu-tenancy-viewer")
 LEAVE = "leave it as it is and ask the provider"
 
 MANAGED_SCENARIOS = [
@@ -244,6 +258,10 @@ def volume_claim(**spec: Any) -> Call:
     return create(VOLUME_CLAIM, new("new") | {"spec": CLAIM | spec}, "train")
 
 
+def on_claim(body: Any, name: str = "loose") -> Call:
+    return patch(VOLUME_CLAIM, name, body, "train")
+
+
 def network_policy(**spec: Any) -> Call:
     return create(NETWORK_POLICY, new("new") | {"spec": {"podSelector": {}, **spec}}, "train")
 
@@ -254,9 +272,18 @@ def tenants_namespaces(tenant: str) -> dict[str, Any]:
 
 OWN_PODS: dict[str, Any] = {"podSelector": {"matchLabels": {"app": "x"}}}
 
+CHOOSE_LATER = on_claim({"spec": {"volumeName": "pv-1"}})
+
+VOLUME_SCENARIOS = [
+    ("chooses a volume", EDDA, volume_claim(volumeName="pv-1"), volume_claim(), "remove spec.volumeName"),
+    ("chooses a volume later", EDDA, CHOOSE_LATER, on_claim(relabel(team="x")), "remove spec.volumeName"),
+    ("chooses among the volumes that are there", EDDA, volume_claim(selector={"matchLabels": {"of": "rival"}}), volume_claim(storageClassName="fast"), "remove spec.selector"),
+    ("chooses a volume in a template", STATEFULSETS, volume_claim(volumeName="pv-1"), volume_claim(), "remove spec.volumeName"),
+    ("chooses among volumes in a template", CONTROLLERS, volume_claim(selector={}), volume_claim(), "remove spec.selector"),
+]  # fmt: skip
+
 TENANT_SCENARIOS = [
     ("services", "catches traffic to foreign addresses", service(externalIPs=["192.0.2.1"]), service(), "remove spec.externalIPs"),
-    ("volume-claims", "chooses a volume", volume_claim(volumeName="pv-1"), volume_claim(), "remove spec.volumeName"),
     ("network-policies", "lets everyone in", network_policy(ingress=[{}]), network_policy(ingress=[{"from": [OWN_PODS]}]), TENANT_ONLY),
     ("network-policies", "lets every namespace in", network_policy(ingress=[{"from": [{"namespaceSelector": {}}]}]), network_policy(ingress=[{"from": [tenants_namespaces("acme")]}]), TENANT_ONLY),
     ("network-policies", "lets another tenant in", network_policy(ingress=[{"from": [tenants_namespaces("acme"), tenants_namespaces("rival")]}]), network_policy(ingress=[{"from": [tenants_namespaces("acme"), OWN_PODS]}]), TENANT_ONLY),
@@ -270,6 +297,7 @@ SCENARIOS = [
     *(Scenario("gpu-tenancy-namespaces", does, CARL, wrong, right, says) for does, wrong, right, says in NAMESPACE_SCENARIOS),
     *(Scenario("gpu-tenancy-managed-objects", does, user, wrong, right, says) for does, user, wrong, right, says in MANAGED_SCENARIOS),
     *(Scenario("gpu-tenancy-nodes", does, CARL, wrong, right, says) for does, wrong, right, says in NODE_SCENARIOS),
+    *(Scenario("gpu-tenancy-volume-claims", does, user, wrong, right, says) for does, user, wrong, right, says in VOLUME_SCENARIOS),
     *(Scenario(f"gpu-tenancy-{policy}", does, EDDA, wrong, right, says) for policy, does, wrong, right, says in TENANT_SCENARIOS),
 ]  # fmt: skip
 POLICIES = sorted({scenario.policy for scenario in SCENARIOS})

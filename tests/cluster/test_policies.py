@@ -13,19 +13,31 @@ import pytest
 
 from cluster.policy_scenarios import (
     CARL,
+    CHOOSE_LATER,
+    CLAIM,
+    CONTROLLERS,
     EDDA,
+    LIMITS,
     MANAGED,
     OLGA,
     PETRA,
     PLACEMENT_KEY,
     POLICIES,
+    QUOTA,
+    RBAC,
     SCENARIOS,
+    SELECT_ALL,
+    VIEWERS,
+    VOLUME_CLAIM,
     Scenario,
+    binds,
     gpu_pod,
     handwritten,
     new,
+    on_claim,
     pod,
     pool_toleration,
+    relabel,
 )
 from cluster.rest import Api, create, delete, eventually, get
 from gpu_tenancy.domain.naming import (
@@ -65,10 +77,10 @@ SYSTEM_NAMESPACE = "gpu-tenancy-system"
 OPERATOR_USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR}"
 MUTATION = "gpu-tenancy-placement"
 
-RBAC = "rbac.authorization.k8s.io"
 ADMISSION = "admissionregistration.k8s.io"
 CLUSTER_ROLE = Resource(RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False)
 CLUSTER_ROLE_BINDING = Resource(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False)
+VOLUME = Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
 SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 FENCE = Resource(ADMISSION, "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False)
 FENCE_BINDING = Resource(
@@ -144,6 +156,7 @@ def build_people(api: Api) -> None:
     provider = [
         *platform,
         rule("gpu-tenancy.dev", "industrialtenants"),
+        rule("", "persistentvolumeclaims"),
         rule("networking.k8s.io", "networkpolicies"),
         rule(RBAC, "rolebindings"),
         {"apiGroups": [RBAC], "resources": ["clusterroles"], "verbs": ["bind"]},
@@ -151,6 +164,8 @@ def build_people(api: Api) -> None:
     for user, rules in ((CARL, platform), (PETRA, provider)):
         api.must(create(CLUSTER_ROLE, new(user) | {"rules": rules}))
         api.must(create(CLUSTER_ROLE_BINDING, new(user) | binds(user, user)))
+    # As where all controllers share one identity, which then may do everything.
+    api.must(create(CLUSTER_ROLE_BINDING, new("controllers") | binds(CONTROLLERS, PETRA)))
     for namespace in TENANT_NAMESPACES:
         for user, role in ((OLGA, "gpu-tenancy-owner"), (EDDA, "gpu-tenancy-editor")):
             api.must(create(ROLE_BINDING, new(user) | binds(user, role), namespace))
@@ -158,13 +173,6 @@ def build_people(api: Api) -> None:
 
 def rule(group: str, *resources: str) -> dict[str, Any]:
     return {"apiGroups": [group], "resources": resources, "verbs": ["get", "create", "update", "patch", "delete"]}
-
-
-def binds(user: str, role: str) -> dict[str, Any]:
-    return {
-        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
-        "subjects": [{"apiGroup": RBAC, "kind": "User", "name": user}],
-    }
 
 
 def build_priority_classes(api: Api) -> None:
@@ -184,18 +192,18 @@ def build_nodes(api: Api) -> None:
 
 
 def build_children(api: Api) -> None:
-    """Create a pod, one child of each kind that is the operator's, and one that is not."""
+    """Create a pod, an unbound claim, one child of each kind that is the operator's, and one that is not."""
     labels = {"app": "x", RESERVATION_LABEL: "nightly"}
     spec = gpu_pod(**handwritten(tier=Tier.RESERVED)).body["spec"]
     api.must(create(POD, new("standing", **labels) | {"spec": spec}, "train"))
+    api.must(create(VOLUME_CLAIM, new("loose") | {"spec": CLAIM | {"storageClassName": "absent"}}, "train"))
     for name, labels in (("managed", MANAGED), ("own", {})):
         metadata = new(name, **labels)
-        limits = {"limits": [{"type": "Container", "max": {"cpu": "64"}}]}
         for call in (
-            create(RESOURCE_QUOTA, metadata | {"spec": {"hard": {"services": "50"}}}, "train"),
-            create(LIMIT_RANGE, metadata | {"spec": limits}, "train"),
-            create(NETWORK_POLICY, metadata | {"spec": {"podSelector": {}}}, "train"),
-            create(ROLE_BINDING, metadata | binds("vera", "gpu-tenancy-viewer"), "train"),
+            create(RESOURCE_QUOTA, metadata | QUOTA, "train"),
+            create(LIMIT_RANGE, metadata | LIMITS, "train"),
+            create(NETWORK_POLICY, metadata | SELECT_ALL, "train"),
+            create(ROLE_BINDING, metadata | VIEWERS, "train"),
         ):
             api.must(call)
 
@@ -242,11 +250,12 @@ def test_the_api_server_finds_no_type_error_in_a_policy(api: Api, policy: str) -
 # Who is above the fence
 
 
-PROVIDERS = [
+OPERATORS = [
     scenario
     for scenario in SCENARIOS
     if scenario.policy in {"gpu-tenancy-namespaces", "gpu-tenancy-managed-objects", "gpu-tenancy-nodes"}
 ]
+PROVIDERS = OPERATORS + [scenario for scenario in SCENARIOS if scenario.policy == "gpu-tenancy-volume-claims"]
 
 
 @pytest.mark.parametrize("scenario", PROVIDERS, ids=str)
@@ -256,17 +265,28 @@ def test_whoever_may_write_tenants_may_do_all_of_it(api: Api, scenario: Scenario
 
 @pytest.mark.parametrize(
     "scenario",
-    [s for s in PROVIDERS if s.wrong.subresource == "" and (s.wrong.verb, s.wrong.resource) != ("POST", NODE)],
+    [s for s in OPERATORS if s.wrong.subresource == "" and (s.wrong.verb, s.wrong.resource) != ("POST", NODE)],
     ids=str,
 )
 def test_the_operator_may_do_its_work_without_writing_tenants(api: Api, scenario: Scenario) -> None:
     assert not api.send(scenario.wrong, OPERATOR_USER, dry_run=True).message
 
 
+def test_the_control_plane_binds_a_claim_to_a_volume_and_its_owner_keeps_it(api: Api) -> None:
+    assert not api.send(CHOOSE_LATER, CONTROLLERS, dry_run=True).message
+    shelf = {"storageClassName": "shelf", "accessModes": CLAIM["accessModes"]}
+    volume = shelf | {"capacity": {"storage": "1Gi"}, "hostPath": {"path": "/var/empty"}}
+    api.must(create(VOLUME, new("shelf-1") | {"spec": volume}))
+    api.must(create(VOLUME_CLAIM, new("bound") | {"spec": CLAIM | shelf}, "train"), EDDA)
+    claim = get(VOLUME_CLAIM, "bound", "train")
+    eventually(lambda: api.must(claim)["status"].get("phase") == "Bound", "the claim is bound")
+    assert api.must(on_claim(relabel(team="x"), "bound"), EDDA)["spec"]["volumeName"] == "shelf-1"
+
+
 def test_a_tenants_namespace_can_be_deleted_with_the_operators_objects_in_it(api: Api) -> None:
     api.must(create(NAMESPACE, new("leaving", **ACME)))
     api.must(create(RESOURCE_QUOTA, new("managed", **MANAGED) | {"spec": {"hard": {"pods": "1"}}}, "leaving"))
-    api.must(create(ROLE_BINDING, new("managed", **MANAGED) | binds("vera", "gpu-tenancy-viewer"), "leaving"))
+    api.must(create(ROLE_BINDING, new("managed", **MANAGED) | VIEWERS, "leaving"))
     api.must(delete(NAMESPACE, "leaving"))
     eventually(lambda: api.send(get(NAMESPACE, "leaving")).status == 404, "the namespace is gone")
 

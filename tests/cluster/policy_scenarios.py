@@ -206,6 +206,7 @@ CLAIM_LABEL = relabel(**MANAGED)
 SELECT_ALL = {"spec": {"podSelector": {}}}
 LIMITS = {"spec": {"limits": [{"type": "Container", "max": {"cpu": "64"}}]}}
 QUOTA = {"spec": {"hard": {"services": "50"}}}
+BEGIN_OTHERWISE = "write a metadata.name that begins otherwise"
 
 
 def binds(user: str, role: str) -> dict[str, Any]:
@@ -216,6 +217,7 @@ def binds(user: str, role: str) -> dict[str, Any]:
 
 
 VIEWERS = binds("vera", "gpu-tenancy-viewer")
+EDITORS = binds("vera", "gpu-tenancy-editor")
 LEAVE = "leave it as it is and ask the provider"
 
 MANAGED_SCENARIOS = [
@@ -228,7 +230,14 @@ MANAGED_SCENARIOS = [
     ("changes a role binding", OLGA, patch(ROLE_BINDING, "managed", {"subjects": []}, "train"), patch(ROLE_BINDING, "own", {"subjects": []}, "train"), LEAVE),
     ("deletes a role binding", OLGA, delete(ROLE_BINDING, "managed", "train"), delete(ROLE_BINDING, "own", "train"), LEAVE),
     ("creates one as if it were the operator's", OLGA, create(ROLE_BINDING, new("new", **MANAGED) | VIEWERS, "train"), create(ROLE_BINDING, new("new") | VIEWERS, "train"), "leave out that label"),
-    ("passes one off as the operator's", OLGA, patch(ROLE_BINDING, "own", CLAIM_LABEL, "train"), patch(ROLE_BINDING, "own", relabel(team="x"), "train"), LEAVE),
+    ("passes one off as the operator's", OLGA, patch(ROLE_BINDING, "own", CLAIM_LABEL, "train"), patch(ROLE_BINDING, "own", relabel(team="x"), "train"), "leave out that label"),
+    ("gives viewers a role before the operator does", OLGA, create(ROLE_BINDING, new("gpu-tenancy-viewer") | EDITORS, "train"), create(ROLE_BINDING, new("viewer") | EDITORS, "train"), "names of rolebindings that begin with gpu-tenancy-"),
+    ("generates a name that is the operator's", OLGA, create(ROLE_BINDING, {"metadata": {"generateName": "gpu-tenancy-"}} | VIEWERS, "train"), create(ROLE_BINDING, {"metadata": {"generateName": "gpu-"}} | VIEWERS, "train"), BEGIN_OTHERWISE),
+    ("takes the name of a network policy", EDDA, create(NETWORK_POLICY, new("gpu-tenancy-allow-internet") | SELECT_ALL, "train"), create(NETWORK_POLICY, new("allow-internet") | SELECT_ALL, "train"), BEGIN_OTHERWISE),
+    ("takes the name of the default limits", CARL, create(LIMIT_RANGE, new("gpu-tenancy-defaults") | LIMITS, "train"), create(LIMIT_RANGE, new("gpu-defaults") | LIMITS, "train"), BEGIN_OTHERWISE),
+    ("takes the name of the base quota", CARL, create(RESOURCE_QUOTA, new("gpu-tenancy-base") | QUOTA, "train"), create(RESOURCE_QUOTA, new("base") | QUOTA, "train"), BEGIN_OTHERWISE),
+    ("takes the name of a pool's quota", CARL, create(RESOURCE_QUOTA, new("gpu-b200-spot") | QUOTA, "train"), create(RESOURCE_QUOTA, new("b200-spot") | QUOTA, "train"), "names of resourcequotas that begin with gpu-"),
+    ("takes the name of the closing quota", CARL, create(RESOURCE_QUOTA, new("gpu-other") | QUOTA, "train"), create(RESOURCE_QUOTA, new("other") | QUOTA, "train"), BEGIN_OTHERWISE),
 ]  # fmt: skip
 
 

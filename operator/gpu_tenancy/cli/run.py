@@ -31,7 +31,7 @@ def run(
 ) -> None:
     """Run the operator until SIGTERM or SIGINT.
 
-    Every setting is also an environment variable GPU_TENANCY_<NAME>; docs/settings.md lists them.
+    Every setting is also an environment variable GPU_TENANCY_<NAME>; docs/operations.md lists them.
     """
     try:
         settings = Settings.from_environment(

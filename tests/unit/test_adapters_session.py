@@ -17,10 +17,22 @@ WIDGETS = Resource("things.example", "v1", "widgets", "Widget")
 TIMEOUT = aiohttp.ClientTimeout(total=7)
 
 
+class Connection:
+    """One that is its own transport."""
+
+    def __init__(self) -> None:
+        self.transport = self
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
 class Answer:
     """What aiohttp gives, as far as it is looked at."""
 
     def __init__(self, status: int = 200, body: bytes = b"", **headers: str) -> None:
+        self.connection = Connection() if not body else None
         self.status = status
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
         self._body = body
@@ -178,9 +190,14 @@ async def test_watches_of_one_kind_begin_at_most_once_a_second(pauses: list[floa
     assert [max(0.0, round(pause, 1)) for pause in pauses] == [0.0, 1.0, 0.0]
 
 
-async def test_it_looks_like_a_session_to_kopf() -> None:
-    reading = Reading()
+async def test_when_kopf_closes_it_no_connection_is_left() -> None:
+    watch, listed = Answer(), Answer(body=b"{}")
+    reading = Reading(watch, listed)
+    await reading.get("/apis/things.example/v1/x?watch=true")
+    await reading.get("/apis/things.example/v1/x?limit=500")
     assert reading.session.headers is reading.http.headers
     assert not reading.session.closed
     await reading.session.close()
     assert reading.session.closed
+    assert watch.connection is not None
+    assert watch.connection.aborted

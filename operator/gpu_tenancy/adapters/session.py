@@ -7,6 +7,7 @@ import random
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import aiohttp
 
@@ -41,7 +42,7 @@ class PatientSession:
         resources: Sequence[Resource],
         on_answer: Callable[[str, bool, str], None],
     ) -> None:
-        self.headers, self.close = http.headers, http.close
+        self.headers = http.headers
         self._http = http
         self._credentials = credentials
         self._on_answer = on_answer
@@ -51,11 +52,18 @@ class PatientSession:
             self._served.setdefault(f"/apis/{resource.api_version}", set()).add(resource.plural)
         self._ours = tuple(f"/apis/{resource.group}/" for resource in resources)
         self._next_watch: dict[str, float] = {}
+        self._connections = WeakSet[asyncio.Transport]()
 
     @property
     def closed(self) -> bool:
         """Whether it has been closed."""
         return self._http.closed
+
+    async def close(self) -> None:
+        """Close everything, without the farewells of TLS: there may be no loop any more when they are answered."""
+        for connection in self._connections:
+            connection.abort()
+        await self._http.close()
 
     async def request(
         self,
@@ -89,6 +97,8 @@ class PatientSession:
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 self._on_answer(path, watch, "")
+                if response.connection is not None and response.connection.transport is not None:
+                    self._connections.add(response.connection.transport)
                 return response
 
     async def _get(self, url: str, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:  # noqa: ASYNC109  # see above

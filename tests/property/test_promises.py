@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_tenancy.api.tenant import GpuHours
@@ -25,6 +25,7 @@ from gpu_tenancy.domain.promises import (
     Verdict,
     decide,
 )
+from gpu_tenancy.domain.promises.quotas import Wish, allot, targets_of
 from promise_facts import LONG_AGO, NOW, booking, capacity, grant, hour, pool, rules, settled, spec, window
 
 if TYPE_CHECKING:
@@ -219,6 +220,42 @@ def test_any_of_the_writes_in_any_order_never_promise_a_gpu_twice(one, data) -> 
         assert sum(max(numbers) for numbers in quotas.values()) <= max(here, before), (key, hard, used)
 
 
+wishes = st.lists(
+    st.builds(Wish, st.builds(QuotaKey, st.sampled_from(NAMESPACES), st.sampled_from(list(Tier))), gpus), max_size=8
+)
+
+
+@given(standings, wishes, st.integers(0, 60), st.data())
+def test_quotas_are_raised_by_what_nobody_holds_and_the_first_wishes_come_first(standing, wished, here, data) -> None:
+    targets = targets_of(standing, wished)
+    hard = allot(standing, wished, targets, here)
+    quotas = {quota.key: (quota.hard, quota.used) for quota in standing}
+    quotas_before = dict(quotas)
+    before = sum(max(numbers) for numbers in quotas.values())
+    left = max(0, here - before)
+
+    assert targets == {key: sum(wish.gpus for wish in wished if wish.key == key) for key in targets}
+    for key in sorted(hard):
+        assert hard[key] <= targets[key]
+        held = max(quotas.get(key, (0, 0)))
+        assert hard[key] >= min(targets[key], held)
+        left -= max(0, hard[key] - held)
+    assert left >= 0
+    assert left == 0 or hard == targets, "what is left over is left because nobody wants it"
+    for key in data.draw(st.permutations(sorted(hard))):
+        quotas[key] = (hard[key], quotas.get(key, (0, 0))[1])
+        assert sum(max(numbers) for numbers in quotas.values()) <= max(here, before)
+    reached: dict[QuotaKey, int] = {}
+    short = False
+    for key, number in wished:
+        reached[key] = reached.get(key, 0) + number
+        if short:
+            assert hard[key] <= max(*quotas_before.get(key, (0, 0)), reached[key] - number), (
+                "nothing is paid for after a wish that was not"
+            )
+        short = short or hard[key] < reached[key]
+
+
 @given(facts(), st.randoms(use_true_random=False))
 def test_the_order_of_the_input_does_not_matter(one, random) -> None:
     def shuffled(items: tuple) -> tuple:
@@ -394,7 +431,7 @@ def admissible(one: PoolFacts, decision: Decision, start: datetime) -> bool:
     )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])  # the machines that run this differ
+@settings(max_examples=300)
 @given(one_request())
 def test_a_request_is_accepted_exactly_when_a_count_by_hand_says_so(one) -> None:
     new, decision = one.bookings[0], decide(one, NOW)
@@ -402,11 +439,12 @@ def test_a_request_is_accepted_exactly_when_a_count_by_hand_says_so(one) -> None
     if found.reason in {Reason.NOT_GRANTED, Reason.NOT_SUPPORTED, Reason.TOO_MANY_GPUS}:
         return
     when = new.spec.window
-    if when.start is not None:
-        starts = [when.start] if when.start >= new.created else []
-        length = when.end - when.start
+    length = when.duration or when.end - when.start
+    first, last = when.start or when.notBefore, when.start or when.notAfter - length
+    if first == last:  # a fixed window may have begun already
+        starts = [first] if first >= new.created else []
     else:
-        first, last, length = max(when.notBefore, NOW), when.notAfter - when.duration, when.duration
+        first = max(first, NOW)
         starts = [first + timedelta(seconds=SLOT * n) for n in range((last - first) // timedelta(seconds=SLOT) + 1)]
     fitting = [start for start in starts if admissible(one, decision, start)]
     expected = fitting[0] if fitting and fitting[0] + length <= horizon else None

@@ -207,6 +207,8 @@ class TestGuarantees:
         assert decision.verdicts["kept"].state is State.ACTIVE
         assert decision.verdicts["grown"].ledger.gpus == 16
         assert "the tenant's spec is refused" in decision.verdicts["grown"].refusal.message
+        cured = replace(grown, refusal=decision.verdicts["grown"].refusal)
+        assert verdict(cured).ledger.gpus == 32, "it is asked about again when the provider has cured the reason"
         assert decision.verdicts["new"].reason == Reason.TENANT_STALLED
 
 

@@ -53,7 +53,7 @@ class Reason(StrEnum):
     CHANGE_WAITS = "ChangeWaits"
 
 
-_OPEN = frozenset(
+OPEN = frozenset(
     {
         # the provider can cure these without the tenant touching its reservation
         Reason.UNKNOWN_POOL,
@@ -67,6 +67,7 @@ _OPEN = frozenset(
         Reason.CHANGE_WAITS,
     }
 )
+"""Reasons that may pass without the spec being changed."""
 
 
 class Window(NamedTuple):
@@ -107,7 +108,7 @@ class Refusal:
 
     def holds(self, booking: Booking) -> bool:
         """Say whether it stands until the spec changes; else the reservation is asked about again."""
-        return self.generation == booking.generation and self.reason not in _OPEN
+        return self.generation == booking.generation and self.reason not in OPEN
 
 
 @dataclass(frozen=True, slots=True)

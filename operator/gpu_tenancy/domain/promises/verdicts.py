@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.promises.facts import Reason, Refusal, State, Verdict
+from gpu_tenancy.domain.promises.facts import OPEN, Reason, Refusal, State, Verdict
 from gpu_tenancy.domain.promises.wording import Wording
 
 if TYPE_CHECKING:
@@ -18,7 +18,10 @@ def refusal_of(booking: Booking, outcome: NotAccepted, *, change: bool) -> Refus
     """Write down why a request is not accepted; one for a change says that what was accepted stays."""
     if not change:
         return Refusal(booking.generation, outcome.reason, outcome.message, outcome.offers)
-    reason, what = (Reason.CHANGE_WAITS, "waits") if outcome.waits else (Reason.CHANGE_REFUSED, "is refused")
+    if outcome.waits:
+        reason, what = Reason.CHANGE_WAITS, "waits"
+    else:
+        reason, what = outcome.reason if outcome.reason in OPEN else Reason.CHANGE_REFUSED, "is refused"
     message = f"the change {what} and what was accepted stays: {outcome.message}"
     return Refusal(booking.generation, reason, message, outcome.offers)
 

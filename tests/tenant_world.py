@@ -102,7 +102,13 @@ class Cluster:
         _, status, generation = self.tenants.get(name, (None, None, 0))
         self.tenants[name] = (contract, status, generation + 1)
         self.grants[name] = {
-            one.pool: GrantStatus(pool=one.pool, guaranteed=one.guaranteed, granted=one.guaranteed, spot=one.spot)
+            one.pool: GrantStatus(
+                pool=one.pool,
+                guaranteed=one.guaranteed,
+                granted=one.guaranteed,
+                backed=one.guaranteed,
+                spot=one.spot,
+            )
             for one in contract.gpus
         }
 

@@ -335,7 +335,7 @@ def test_what_the_pools_report_never_breaks_the_status(data):
     for name in list(cluster.grants["neura"]):
         asked = cluster.grants["neura"][name].guaranteed
         granted = data.draw(st.integers(0, asked))
-        cluster.grants["neura"][name] = GrantStatus(pool=name, guaranteed=asked, granted=granted)
+        cluster.grants["neura"][name] = GrantStatus(pool=name, guaranteed=asked, granted=granted, backed=granted)
         if data.draw(st.booleans()):
             del cluster.grants["neura"][name]
     cluster.settle("neura")

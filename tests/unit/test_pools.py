@@ -102,7 +102,7 @@ def test_the_status_says_what_there_is_and_what_is_promised() -> None:
         ),
         (replace(VIEW, capacity=PoolCapacity(0, 0, 0, 0)), {"Ready": ("False", "NoCapacity")}),
         (
-            replace(VIEW, decision=replace(DECISION, promises={"acme": Promise(32, 16, 16)})),
+            replace(VIEW, decision=replace(DECISION, promises={"acme": Promise(32, 32, 16)})),
             {"Ready": ("True", "Usable"), "Overcommitted": ("True", "GuaranteesShort")},
         ),
         (

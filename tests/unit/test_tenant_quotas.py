@@ -116,7 +116,7 @@ def test_a_class_without_a_ceiling_is_emptied_taken_back_and_then_removed(provis
     assert "gpu-b200-spot" in provisioned.open_classes("train")
     plan = provisioned.plan("neura")
     assert [[(type(one), one.ref.name) for one in stage] for stage in plan.stages[:2]] == [
-        [(Update, "gpu-other")],
+        [(Update, "gpu-other"), (Update, "gpu-tenancy-base")],  # which counts the operator's own quotas
         [(Delete, "gpu-b200-spot")],
     ]
     provisioned.settle("neura")

@@ -45,7 +45,7 @@ def test_the_status_says_where_pods_run_what_is_granted_and_what_stands(provisio
         ("train", True, "Ready"),
         ("serve", True, "Ready"),
     ]
-    assert status.gpus == [GrantStatus(pool="b200", guaranteed=32, granted=32, spot=64)]
+    assert status.gpus == [GrantStatus(pool="b200", guaranteed=32, granted=32, backed=32, spot=64)]
 
 
 def test_a_tenant_without_namespaces_is_ready_at_once(cluster):
@@ -115,16 +115,16 @@ def test_suspension_is_a_condition_of_a_tenant_that_is_ready(provisioned):
 
 
 def test_a_guarantee_that_is_not_backed_is_said_once_and_withdrawn(provisioned):
-    provisioned.grants["neura"]["b200"] = GrantStatus(pool="b200", guaranteed=32, granted=24, spot=64)
+    provisioned.grants["neura"]["b200"] = GrantStatus(pool="b200", guaranteed=32, granted=24, backed=24, spot=64)
     written = provisioned.settle("neura")
     assert said(provisioned) == {"Ready": ("True", "Reconciled"), "GuaranteeShort": ("True", "CapacityShort")}
     message = provisioned.status("neura").conditions[1].message
     assert message.startswith("24 of 32 guaranteed GPUs of pool b200 are backed; ")
     assert events(written) == {"GuaranteeShort": message}
-    provisioned.grants["neura"]["b200"] = GrantStatus(pool="b200", guaranteed=32, granted=16, spot=64)
+    provisioned.grants["neura"]["b200"] = GrantStatus(pool="b200", guaranteed=32, granted=16, backed=16, spot=64)
     assert events(provisioned.settle("neura")) == {}
     assert "16 of 32" in provisioned.status("neura").conditions[1].message
-    provisioned.grants["neura"]["b200"] = GrantStatus(pool="b200", guaranteed=32, granted=32, spot=64)
+    provisioned.grants["neura"]["b200"] = GrantStatus(pool="b200", guaranteed=32, granted=32, backed=32, spot=64)
     provisioned.settle("neura")
     assert said(provisioned) == {"Ready": ("True", "Reconciled")}
 

@@ -81,6 +81,8 @@ class AcceptedWindow(ApiModel):
     end: Instant
     """When it is over; not part of it."""
 
+    rules = (Rule("self.start < self.end", "start is before end", lambda self: self.start < self.end),)
+
 
 class Offer(ApiModel):
     """A window in which what was asked for would fit."""

@@ -247,7 +247,9 @@ class GrantStatus(ApiModel):
     guaranteed: GpuCount = 0
     """GPUs that were asked for as guaranteed."""
     granted: GpuCount = 0
-    """GPUs that stand in guaranteed quotas."""
+    """GPUs that are promised as guaranteed."""
+    backed: GpuCount = 0
+    """GPUs of these that the pool has now; fewer after a loss of capacity."""
     spot: GpuCount = 0
     """The spot ceiling that stands."""
     reserved: GpuCount = 0

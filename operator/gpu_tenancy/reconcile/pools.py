@@ -129,9 +129,9 @@ def _conditions(view: PoolView, now: datetime) -> list[Condition]:
 def _shortfall(view: PoolView) -> tuple[str, str] | None:
     """Say what of the contracts the pool cannot back."""
     promises = view.decision.promises.values()
-    asked, granted = sum(promise.asked for promise in promises), sum(promise.granted for promise in promises)
+    asked, backed = sum(promise.asked for promise in promises), sum(promise.backed for promise in promises)
     if view.decision.overcommitted:
         return "CapacityLost", "quotas and pods hold more GPUs than the pool can promise: it lost capacity"
-    if asked > granted:
-        return "GuaranteesShort", f"tenants are to have {asked} guaranteed GPUs, of which {granted} can be promised"
+    if asked > backed:
+        return "GuaranteesShort", f"tenants are to have {asked} guaranteed GPUs, of which {backed} are backed"
     return None

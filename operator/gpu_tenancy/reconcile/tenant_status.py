@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from gpu_tenancy.api.tenant import IndustrialTenantSpec
+    from gpu_tenancy.api.tenant import GpuGrant, IndustrialTenantSpec
     from gpu_tenancy.reconcile.children import Work
     from gpu_tenancy.reconcile.ownership import Claim
     from gpu_tenancy.reconcile.plan import Operation
@@ -78,7 +78,7 @@ def report(
         regions=placement.admitted(view.regions)[:_MAX_REGIONS],
         readyNamespaces=_ratio(listed),
         namespaces=entries[: 2 * MAX_NAMESPACES],
-        gpus=[view.grants.get(one.pool) or GrantStatus(pool=one.pool, guaranteed=one.guaranteed) for one in spec.gpus],
+        gpus=[_grant(view, previous, one) for one in spec.gpus],
         conditions=conditions,
     )
     return [*_write(view, previous, status), *events, *_transitions(view, previous, status)]
@@ -191,13 +191,19 @@ def _suspension(spec: IndustrialTenantSpec) -> tuple[str, str] | None:
     return "Suspended", "nothing new starts, what runs goes on; set spec.suspended to false to open the tenant"
 
 
+def _grant(view: TenantView, previous: IndustrialTenantStatus, grant: GpuGrant) -> GrantStatus:
+    """Say what the pool decided; while it has not, what was said before, for that is the ledger of the guarantee."""
+    before = next((one for one in previous.gpus if one.pool == grant.pool), None)
+    return view.grants.get(grant.pool) or before or GrantStatus(pool=grant.pool, guaranteed=grant.guaranteed)
+
+
 def _shortage(view: TenantView) -> tuple[str, str] | None:
     spec = view.spec
     grants = [] if spec is None else [view.grants[one.pool] for one in spec.gpus if one.pool in view.grants]
     texts = [
-        f"{one.granted} of {one.guaranteed} guaranteed GPUs of pool {one.pool} are backed"
+        f"{one.backed} of {one.guaranteed} guaranteed GPUs of pool {one.pool} are backed"
         for one in grants
-        if one.granted < one.guaranteed
+        if one.backed < one.guaranteed
     ]
     if not texts:
         return None

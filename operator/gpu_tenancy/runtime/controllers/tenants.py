@@ -123,6 +123,7 @@ class TenantController:
                 pool=grant.pool,
                 guaranteed=grant.guaranteed,
                 granted=decision.promises[tenant.name].granted,
+                backed=decision.promises[tenant.name].backed,
                 spot=grant.spot,
                 reserved=reserved,
             )

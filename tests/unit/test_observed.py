@@ -38,3 +38,15 @@ def test_another_version_of_the_same_is_no_difference() -> None:
 def test_use_makes_a_difference_only_where_gpus_of_a_class_are_counted() -> None:
     assert observed("gpu-tenancy-base", 1) == observed("gpu-tenancy-base", 2, used="3")
     assert observed("gpu-b200-guaranteed", 1) != observed("gpu-b200-guaranteed", 2, used="3")
+
+
+def test_a_quota_counts_once_its_limits_are_counted_and_at_once_if_it_has_none() -> None:
+    def counted(hard: dict, status: dict) -> bool:
+        metadata = {"name": "gpu-other", "namespace": "lab", "uid": "u", "resourceVersion": "1"}
+        raw = {"metadata": metadata, "spec": {"hard": hard} if hard else {}, "status": status}
+        return Observed.of(raw, "v1", "ResourceQuota").counted
+
+    assert not counted({"pods": "1"}, {})
+    assert not counted({"pods": "1"}, {"hard": {"pods": "2"}})
+    assert counted({"pods": "1"}, {"hard": {"pods": "1"}})
+    assert counted({}, {})

@@ -57,7 +57,8 @@ class Observed:
             body=bytes(memoryview(orjson.dumps(body))),
             deleting="deletionTimestamp" in metadata,
             used=tuple(quota.get("used", {}).items()) if quota_of(ref.name) else (),
-            counted="hard" in quota and quota["hard"] == raw["spec"].get("hard"),
+            # One that limits nothing has nothing to be counted, and no status.
+            counted=quota.get("hard", {}) == raw.get("spec", {}).get("hard", {}),
         )
 
     @property

@@ -11,7 +11,7 @@ import orjson
 from rich.console import Console
 
 from bench.pure import pure
-from bench.report import ROOT, machine, show
+from bench.report import ROOT, Neighbours, machine, show
 from bench.rounds import FULL, QUICK, run
 from bench.site import CONCURRENCY
 
@@ -23,23 +23,24 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "build/bench.json", help="where the figures are written")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
-    console, began, load = Console(stderr=True), time.monotonic(), os.getloadavg()
+    console, began, neighbours = Console(stderr=True), time.monotonic(), Neighbours()
 
     def say(text: str) -> None:
         console.print(f"{time.monotonic() - began:5.0f} s  {text}", highlight=False, markup=False)
 
     results = run(size, say)
     say("the pure parts")
+    others = neighbours.share()
     figures = [*results.figures(size), *pure(results.quota())]
     facts = {
-        "machine": machine(results.kubernetes) | {"load": {"before": load, "after": os.getloadavg()}},
+        "machine": machine(results.kubernetes) | {"others": others},
         "size": size.to_json() | {"concurrency": CONCURRENCY},
         "figures": [figure.to_json() for figure in figures],
         "details": results.details(size),
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    show(f"{size.tenants} tenants, {os.cpu_count()} cores, Kubernetes {results.kubernetes}", figures)
+    show(f"{size.tenants} tenants, {os.cpu_count()} cores, Kubernetes {results.kubernetes}", figures, others)
     say(f"written to {options.output}")
 
 

@@ -210,7 +210,7 @@ def _by_namespace(witness: Witness, tenants: int) -> dict[str, list[Manifest]]:
     """Sort what stands by namespace, and make sure that nothing is missing anywhere."""
     groups: dict[str, list[Manifest]] = {}
     for ref in sorted(witness.uids, key=lambda ref: witness.order[ref]):
-        groups.setdefault(ref.namespace or ref.name, []).append(witness.objects[ref])
+        groups.setdefault(ref.namespace or ref.name, []).append(witness.manifest(ref))
     shapes = {tuple(sorted(Counter(one["kind"] for one in group).items())) for group in groups.values()}
     expected = {"Namespace", *(resource.kind for resource in CHILDREN)}
     if (

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 _PLAIN_WIDTH = 140
+_QUIET = 0.05
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,27 @@ class Figure:
         }
 
 
+class Neighbours:
+    """Other processes on the machine, watched from the moment this is made."""
+
+    def __init__(self) -> None:
+        self._began, self._busy = time.monotonic(), _others_seconds()
+
+    def share(self) -> float:
+        """Say what part of the machine they have taken, from 0 to 1; call it when all child processes have ended."""
+        spent = time.monotonic() - self._began
+        return max(0.0, _others_seconds() - self._busy) / (spent * (os.cpu_count() or 1))
+
+
+def _others_seconds() -> float:
+    user, nice, system, _, _, *interrupts = Path("/proc/stat").read_text().partition("\n")[0].split()[1:8]
+    busy = sum(map(int, (user, nice, system, *interrupts))) / os.sysconf("SC_CLK_TCK")
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return busy - time.process_time() - children.ru_utime - children.ru_stime
+
+
 def machine(kubernetes: str) -> dict[str, Any]:
-    """Say where and of what it was measured; `load` is that of the last minute, before the bench began."""
+    """Say where and of what it was measured."""
     return {
         "cores": os.cpu_count(),
         "architecture": platform.machine(),
@@ -92,12 +114,20 @@ def machine(kubernetes: str) -> dict[str, Any]:
     }
 
 
-def show(title: str, figures: Sequence[Figure]) -> None:
-    """Print the table; without frames and colours where nobody looks at it."""
+def show(title: str, figures: Sequence[Figure], others: float) -> None:
+    """Print the table; without frames and colours where nobody looks at it.
+
+    Args:
+        title: what was measured.
+        figures: what came of it.
+        others: what part of the machine others took meanwhile.
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)
     table = Table(title=title, box=box.ROUNDED if console.is_terminal else None, title_justify="left")
+    if others > _QUIET:
+        table.caption = f"Others took {others:.0%} of the machine meanwhile: wall times mean little, repeat it."
     table.add_column("figure")
     for column in ("value", "floor", "ratio", "target"):
         table.add_column(column, justify="right")

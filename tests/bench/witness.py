@@ -35,7 +35,7 @@ class Witness:
     """What stands.
 
     Attributes:
-        objects: every namespace and child that was ever seen, without what the server adds.
+        seen: every namespace and child that ever was, as last seen.
         uids: which incarnation there is of each that stands.
         order: the version in which each was first seen; a smaller one was created earlier.
         ready: the tenants that are Ready in their present generation.
@@ -44,7 +44,7 @@ class Witness:
     """
 
     def __init__(self) -> None:
-        self.objects: dict[Ref, Manifest] = {}
+        self.seen: dict[Ref, Manifest] = {}
         self.uids: dict[Ref, str] = {}
         self.order: dict[Ref, int] = {}
         self.ready: set[str] = set()
@@ -69,12 +69,21 @@ class Witness:
         """When anything last changed."""
         return max(self.children_changed, self.tenants_changed)
 
+    def manifest(self, ref: Ref) -> Manifest:
+        """Give a namespace or child as somebody would create it: without what the server adds."""
+        raw = self.seen[ref]
+        metadata = {key: value for key, value in raw["metadata"].items() if key not in _SERVER_FIELDS}
+        metadata["labels"] = {key: value for key, value in metadata["labels"].items() if key != _NAME_LABEL}
+        left_out = {"metadata", "status"} | ({"spec"} if ref.kind == NAMESPACE.kind else set())
+        body = {key: value for key, value in raw.items() if key not in left_out}
+        return {**body, "apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata}
+
     def child_changed(self, resource: Resource, key: Key, new: Entry[Manifest] | None) -> None:
         """Take in a namespace or child."""
         ref = Ref(resource.api_version, resource.kind, key.namespace, key.name)
         before = self.uids.pop(ref, "")
         if new is not None:
-            self.uids[ref], self.objects[ref] = new.uid, new.value
+            self.uids[ref], self.seen[ref] = new.uid, new.value
             self.order.setdefault(ref, int(new.resource_version))
         if self.uids.get(ref, "") != before:
             self.children_changed = time.perf_counter()
@@ -109,20 +118,9 @@ async def watching(admin: Path) -> AsyncIterator[Witness]:
 
 
 def _reflect_children(client: Client, witness: Witness, resource: Resource, selector: str) -> Reflector:
-    def bare(raw: Manifest) -> Manifest:
-        return _bare(raw, resource)
-
-    store: Store[Manifest] = Store(bare)
+    store: Store[Manifest] = Store(lambda raw: raw)
     store.subscribe(lambda key, _old, new: witness.child_changed(resource, key, new))
     return Reflector(client, resource, store, label_selector=selector)
-
-
-def _bare(raw: Manifest, resource: Resource) -> Manifest:
-    metadata = {key: value for key, value in raw["metadata"].items() if key not in _SERVER_FIELDS}
-    metadata["labels"] = {key: value for key, value in metadata["labels"].items() if key != _NAME_LABEL}
-    left_out = {"metadata", "status"} | ({"spec"} if resource is NAMESPACE else set())
-    body = {key: value for key, value in raw.items() if key not in left_out}
-    return {**body, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
 
 
 def _is_ready(raw: Manifest) -> bool:

@@ -18,7 +18,6 @@ then refuses its objects.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.naming import BASE_QUOTA
@@ -67,9 +66,6 @@ _OWN = {
 _LARGEST = 2**63 - 1
 _FINEST = 10**9
 
-# The same few amounts are compared for every namespace.
-_number = lru_cache(parse)
-
 
 def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own: Mapping[str, int]) -> Manifest:
     """Render the quota.
@@ -85,7 +81,7 @@ def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own:
     for kind, number in own.items():
         for key in _OWN[kind]:
             if key in hard:
-                hard[key] = str(int(_number(hard[key])) + number)
+                hard[key] = str(int(parse(hard[key])) + number)
     if suspended:
         hard["pods"] = "0"
     return managed("v1", "ResourceQuota", namespace, BASE_QUOTA, spec={"hard": hard})
@@ -94,7 +90,7 @@ def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own:
 def faults(said: Mapping[str, str]) -> Iterator[str]:
     """Say what the API server would refuse, or store otherwise than it is written; the schema has seen to the rest."""
     for key, amount in said.items():
-        value = _number(amount)
+        value = parse(amount)
         if "/" in key and value.denominator != 1:
             yield f"spec.quota.{key} is {amount}, but it counts whole numbers: write one"
         elif value > _LARGEST or (value * _FINEST).denominator != 1:

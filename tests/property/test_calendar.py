@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_tenancy.api.tenant import GpuHours
-from gpu_tenancy.domain import calendar
+from gpu_tenancy.domain import calendar, steps
 from gpu_tenancy.domain.budget import HourBudget, period_of
 from gpu_tenancy.domain.calendar import Booked, Calendar, agreed, offers
 
@@ -24,7 +24,7 @@ bookings = st.lists(st.builds(lambda window, gpus: Booked(*window, gpus), window
 capacities = st.lists(st.tuples(st.integers(0, END - 1), st.integers(0, 12)), max_size=5, unique_by=lambda s: s[0]).map(
     sorted
 )
-small_blocks = st.integers(1, 4).map(lambda size: mock.patch.object(calendar, "_BLOCK", size))
+small_nodes = st.integers(2, 5).map(lambda size: mock.patch.object(steps, "_WIDTH", size))
 
 
 def count(capacity: Sequence[tuple[int, int]], booked: Sequence[Booked]) -> list[int]:
@@ -37,9 +37,9 @@ def fits(free: Sequence[int], gpus: int, start: int, duration: int) -> bool:
     return all(left >= gpus for left in free[start : start + duration])
 
 
-@given(capacities, bookings, st.lists(st.tuples(st.booleans(), st.integers(0, 39))), windows, small_blocks)
-def test_booking_and_releasing_in_any_order_is_counting(capacity, first, changes, window, blocks) -> None:
-    with blocks:
+@given(capacities, bookings, st.lists(st.tuples(st.booleans(), st.integers(0, 39))), windows, small_nodes)
+def test_booking_and_releasing_in_any_order_is_counting(capacity, first, changes, window, nodes) -> None:
+    with nodes:
         free, booked = Calendar(capacity, first), list(first)
         for release, number in changes:
             if release and booked:
@@ -65,18 +65,73 @@ def test_booking_and_releasing_in_any_order_is_counting(capacity, first, changes
     not_before=st.integers(0, END),
     not_after=st.integers(0, 2 * END),
     step=st.integers(1, 7),
-    blocks=small_blocks,
+    nodes=small_nodes,
 )
 def test_the_earliest_fit_fits_and_nothing_earlier_does(
-    *, capacity, booked, gpus, duration, not_before, not_after, step, blocks
+    *, capacity, booked, gpus, duration, not_before, not_after, step, nodes
 ) -> None:
-    with blocks:
+    with nodes:
         free = Calendar(capacity, booked)
         found = free.earliest(gpus, duration, not_before, not_after, step)
         counted = count(capacity, booked)
         starts = [at for at in range(not_before, not_after - duration + 1) if at % step == 0]
 
         assert found == next((at for at in starts if fits(counted, gpus, at, duration)), None)
+
+
+@given(
+    capacity=capacities,
+    booked=bookings,
+    gpus=st.integers(1, 12),
+    duration=st.integers(1, 20),
+    not_before=st.integers(0, END),
+    not_after=st.integers(0, 2 * END),
+    step=st.integers(1, 7),
+    nodes=small_nodes,
+)
+def test_the_latest_fit_fits_and_nothing_later_does(
+    *, capacity, booked, gpus, duration, not_before, not_after, step, nodes
+) -> None:
+    with nodes:
+        free = Calendar(capacity, booked)
+        found = free.latest(gpus, duration, not_before, not_after, step)
+        counted = count(capacity, booked)
+        starts = [at for at in range(not_before, not_after - duration + 1) if at % step == 0]
+
+        assert found == next((at for at in reversed(starts) if fits(counted, gpus, at, duration)), None)
+
+
+@given(
+    capacity=capacities,
+    changes=st.lists(st.tuples(st.booleans(), st.integers(0, END), windows, st.integers(1, 6)), max_size=40),
+    asked=st.tuples(st.integers(1, 12), st.integers(1, 20), st.integers(0, END), st.integers(1, 7)),
+    nodes=small_nodes,
+)
+def test_as_time_goes_on_the_past_is_free_and_the_rest_stays_as_it_was(*, capacity, changes, asked, nodes) -> None:
+    """Bookings, releases and the clock in any order; a calendar made anew of what is left says the same."""
+    with nodes:
+        free, booked, now = Calendar(capacity), [], 0
+        for going_on, at, window, gpus in changes:
+            if going_on:
+                now = max(now, at)
+                free.advance(now)
+            elif booked and at % 3 == 0:
+                free.release(booked.pop(at % len(booked)))
+            else:
+                booked.append(Booked(*window, gpus))
+                free.book(booked[-1])
+
+        counted = [calendar.UNLIMITED] * now + count(capacity, booked)[now:]
+        again = Calendar(capacity, booked, now)
+        gpus, duration, not_before, step = asked
+
+        assert [free.free_at(at) for at in range(2 * END)] == counted
+        assert [again.free_at(at) for at in range(2 * END)] == counted
+        for one in (free, again):
+            starts = [at for at in range(not_before, 2 * END - duration + 1) if at % step == 0]
+            fitting = [at for at in starts if fits(counted, gpus, at, duration)]
+            assert one.earliest(gpus, duration, not_before, 2 * END, step) == (fitting[0] if fitting else None)
+            assert one.latest(gpus, duration, not_before, 2 * END, step) == (fitting[-1] if fitting else None)
 
 
 @given(

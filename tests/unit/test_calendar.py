@@ -12,7 +12,6 @@ from gpu_tenancy.domain.calendar import (
     Calendar,
     agreed,
     align,
-    from_now,
     instant,
     offers,
     seconds,
@@ -69,12 +68,23 @@ def test_before_the_first_step_there_is_nothing() -> None:
 
 
 def test_the_past_stands_in_nobodys_way() -> None:
-    calendar = Calendar(from_now([(0, 10), (50, 4), (200, 10)], 100), [Booked(0, 150, 4)])
+    calendar = Calendar([(0, 10), (50, 4), (200, 10)], [Booked(0, 150, 4)], since=100)
 
     assert calendar.fits(Booked(0, 100, 1000))
     assert not calendar.fits(Booked(0, 101, 1))
     assert calendar.free_at(150) == 4
     assert calendar.free_at(200) == 10
+
+
+def test_what_is_over_stands_in_nobodys_way_as_time_goes_on() -> None:
+    calendar = Calendar([(0, 10)], [Booked(0, 150, 4), Booked(100, 200, 6)])
+
+    calendar.advance(160)
+
+    assert calendar.fits(Booked(0, 160, 1000))
+    assert calendar.free_over(0, 180) == 4
+    calendar.release(Booked(100, 200, 6))
+    assert calendar.free_over(0, 180) == 10
 
 
 def test_the_earliest_fit_is_on_a_step_and_ends_in_time() -> None:

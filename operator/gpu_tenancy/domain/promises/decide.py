@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.calendar import BEGINNING, FOREVER, Booked, Calendar, from_now, instant, seconds
+from gpu_tenancy.domain.calendar import BEGINNING, FOREVER, Booked, Calendar, instant, seconds
 from gpu_tenancy.domain.capacity import promisable, promisable_over_time
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises.facts import Decision, Figures, QuotaKey
@@ -34,9 +34,9 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
         now: an aware instant.
     """
     at, here = seconds(now), promisable(facts.capacity, facts.spec, now)
-    levels = from_now(promisable_over_time(facts.capacity, facts.spec), at)
+    levels = promisable_over_time(facts.capacity, facts.spec)
     guarantees, register = Guarantees(facts, here), Register(facts, at)
-    free = Calendar(levels, [_always(guarantees.promised), *(one.occupied for one in register.lasting())])
+    free = Calendar(levels, [_always(guarantees.promised), *(one.occupied for one in register.lasting())], at)
     desk = Desk(facts, at, free, register.held.values())
 
     # A change that is accepted may free what others wait for, so everyone is asked until nobody gets anything more.
@@ -46,7 +46,8 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
         asking = register.take_turns(desk)
 
     lasting = register.lasting()
-    short = _short(levels, guarantees.promised, [one for one in lasting if free.free_over(*one.occupied[:2]) < 0])
+    suspects = [one for one in lasting if free.free_over(*one.occupied[:2]) < 0]
+    short = _short(Calendar(levels, [_always(guarantees.promised)], at), suspects)
     backed = _back(lasting, guarantees.unbacked, at)
     wishes = [
         *guarantees.standing_wishes(),
@@ -75,15 +76,13 @@ def _always(gpus: int) -> Booked:
     return Booked(BEGINNING, FOREVER, gpus)
 
 
-def _short(levels: Iterable[tuple[int, int]], guaranteed: int, suspects: Iterable[Held]) -> frozenset[str]:
+def _short(free: Calendar, suspects: Iterable[Held]) -> frozenset[str]:
     """Find those that the pool cannot keep in full: where too much is promised, the latest promise gives way.
 
     Args:
-        levels: the pool's capacity over time.
-        guaranteed: what comes before all of them.
+        free: what is left to all of them.
         suspects: all that cross an instant at which too much is promised, the oldest promise first.
     """
-    free = Calendar(levels, [_always(guaranteed)])
     short: set[str] = set()
     for one in suspects:
         if not free.fits(one.window):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.budget import HourBudget
-from gpu_tenancy.domain.calendar import Booked, Calendar, from_now
+from gpu_tenancy.domain.calendar import BEGINNING, Booked, Calendar
 from gpu_tenancy.domain.promises.facts import Reason
 from gpu_tenancy.domain.promises.wording import at
 
@@ -75,7 +75,7 @@ def tenant_limits(grant: Grant, held: Iterable[Held], now: int) -> Iterator[Limi
         now: in seconds.
     """
     windows = [one.window for one in held]
-    ceiling = Calendar(from_now([(now, grant.reservable)], now), windows)
+    ceiling = Calendar([(BEGINNING, grant.reservable)], windows, now)
 
     def above(window: Booked) -> str | None:
         left = ceiling.free_over(window.start, window.end)

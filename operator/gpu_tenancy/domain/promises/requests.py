@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.calendar import Booked, Calendar, agreed, from_now, instant, offers, seconds
+from gpu_tenancy.domain.calendar import BEGINNING, Booked, Calendar, agreed, instant, offers, seconds
 from gpu_tenancy.domain.promises.facts import Reason, Window
 from gpu_tenancy.domain.promises.limits import Limit, pool_limit, tenant_limits
 from gpu_tenancy.domain.promises.rules import NotAccepted, admit
@@ -48,7 +48,7 @@ class Desk:
         self._most = max(0, min(share, total - facts.spec.headroom))
         self._pool = [pool_limit(free, self._gap)]
         if share < total:
-            shared = Calendar(from_now([(now, share)], now), (one.occupied for one in held))
+            shared = Calendar([(BEGINNING, share)], (one.occupied for one in held), now)
             self._pool.append(pool_limit(shared, self._gap, "left for reservations"))
         self._held_by: defaultdict[str, list[Held]] = defaultdict(list)
         for one in held:

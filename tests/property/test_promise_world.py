@@ -35,7 +35,9 @@ class Pool(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
-        self.spec = pool(reservations=rules(cleaningGap="30m", gracePeriod="30m", noticeBeforeEnd="1h"))
+        self.spec = pool(
+            reservations=rules(cleaningGap="30m", gracePeriod="30m", noticeBeforeEnd="1h", modifiableUntil="1h")
+        )
         self.usable = TOTAL
         self.grants: dict[str, Grant] = {}
         self.bookings: dict[str, Booking] = {}

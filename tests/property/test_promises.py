@@ -124,6 +124,7 @@ pools = st.builds(
         horizon=st.sampled_from(["60h", "60h", "6h"]),
         leadTime=st.sampled_from(["0s", "0s", "0s", "1h", "3h"]),
         step=st.sampled_from(["30m", "30m", "30m", "1h", "90m"]),
+        modifiableUntil=st.sampled_from(["0s", "0s", "2h"]),
         noticeBeforeEnd=st.sampled_from(["0s", "2h"]),
         gracePeriod=st.sampled_from(["0s", "1h"]),
         cleaningGap=st.sampled_from(["0s", "30m", "1h"]),

@@ -712,6 +712,59 @@ class TestChanges:
             assert found.ledger == self.ACTIVE.ledger
             assert "its start stays 2026-12-01T11:00:00Z" in found.refusal.message
 
+    def test_a_start_stays_from_when_the_pool_says_so(self) -> None:
+        spec_ = pool(reservations=rules(modifiableUntil="4h"))
+
+        for asked in (spec(16, 5, 8), spec(16, 3, 8)):
+            assert verdict(changed(self.ONE, asked), spec=spec_, at=-0.1).ledger.window.start == asked.window.start
+            found = verdict(changed(self.ONE, asked), spec=spec_)
+
+            assert found.ledger == self.ONE.ledger
+            assert "the window begins in less than 4h, its start stays" in found.refusal.message
+
+    @pytest.mark.parametrize(
+        ("at", "asked", "forfeited"),
+        [
+            (-0.1, spec(16, 4, 5), 0),
+            (0, spec(16, 4, 5), 3 * 16),
+            (0, spec(4, 4, 8), 4 * 12),
+            (5, spec(16, 4, 6), 2 * 16),
+            (5, spec(16, 4, 4.5), 3 * 16),
+        ],
+    )
+    def test_what_is_given_back_late_stays_charged(self, at, asked, forfeited) -> None:
+        change, another = changed(self.ONE, asked), booking("another", spec(1, 5.5, 12), created=at)
+        grants = (grant("neura", hours=GpuHours(limit=4 * 16 + 6, period="Day")),)
+        spec_ = pool(reservations=rules(modifiableUntil="4h"))
+
+        found = verdict(another, change, at=at, grants=grants, spec=spec_)
+
+        assert verdict(change, at=at, spec=spec_).ledger.forfeited == forfeited * 3600
+        assert (found.reason == Reason.BUDGET_EXCEEDED) is bool(forfeited)
+
+    def test_what_is_given_back_late_is_free_for_others(self) -> None:
+        other = booking("other", spec(64, 2, 8), "agile")
+
+        assert verdict(other, changed(self.ACTIVE, spec(16, -1, 2))).state is State.SCHEDULED
+        assert verdict(other, self.ACTIVE).state is State.REFUSED
+
+    def test_what_is_given_back_late_is_not_counted_twice_over_time(self) -> None:
+        given_back = changed(self.ACTIVE, spec(16, -1, 4))
+        once = replace(given_back, ledger=verdict(given_back).ledger)
+
+        assert verdict(once, at=1).ledger == once.ledger
+        assert once.ledger.forfeited == 4 * 16 * 3600
+        more = changed(once, spec(16, -1, 8))
+        assert verdict(more, at=1).ledger == Ledger(window(-1, 8), 16, hour(1), 4 * 16 * 3600)
+
+    def test_a_late_change_gives_back_or_asks_but_not_both(self) -> None:
+        assert verdict(changed(self.ONE, spec(8, 4, 12))).ledger.gpus == 8
+        for asked in (spec(8, -1, 12), spec(20, -1, 4)):
+            found = verdict(changed(self.ACTIVE, asked))
+
+            assert found.ledger == self.ACTIVE.ledger
+            assert "first give back, and ask for more when that is taken" in found.refusal.message
+
     def test_a_start_that_moves_has_to_keep_the_rules_and_one_that_stays_does_not(self) -> None:
         spec_ = pool(reservations=rules(leadTime="6h", step="30m"))
         odd = promised("r", 16, 4.1, 8.1)

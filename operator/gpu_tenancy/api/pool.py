@@ -37,6 +37,8 @@ class ReservationRules(ApiModel):
     """How long before its start a window must be asked for."""
     step: Duration = timedelta(seconds=1)
     """Starts and ends fall on multiples of this since 1970-01-01T00:00:00Z."""
+    modifiableUntil: Duration = ZERO
+    """How long before its start a window is fixed: from then on its start stays, and what is given back stays charged."""
     noticeBeforeEnd: Duration = timedelta(minutes=40)
     """How long before the end the notice is given; at most half of the window."""
     gracePeriod: Duration = timedelta(minutes=10)

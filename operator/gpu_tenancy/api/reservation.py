@@ -102,6 +102,8 @@ class GpuReservationStatus(ApiModel):
     """The accepted window."""
     gpus: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """The accepted GPUs."""
+    forfeitedGpuSeconds: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+    """GPU-seconds that were given back too late: they stay charged to the budget."""
     acceptedTime: Instant | None = None
     """When it was accepted; earlier ones come first when capacity is lost."""
     offers: Annotated[list[Offer], Field(max_length=3), ListType("atomic")] = []

@@ -24,7 +24,8 @@ def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], ten
     status = reservation.status
     ledger = None
     if status.window is not None and status.acceptedTime is not None and status.gpus:
-        ledger = Ledger(Window(status.window.start, status.window.end), status.gpus, status.acceptedTime)
+        window = Window(status.window.start, status.window.end)
+        ledger = Ledger(window, status.gpus, status.acceptedTime, status.forfeitedGpuSeconds)
     refusal = None
     stalled = find(status.conditions, "Stalled")
     if stalled is not None and stalled.status == "True":
@@ -71,6 +72,7 @@ def plan_reservation(
         observedGeneration=reservation.generation,
         window=None if ledger is None else AcceptedWindow(start=ledger.window.start, end=ledger.window.end),
         gpus=0 if ledger is None else ledger.gpus,
+        forfeitedGpuSeconds=0 if ledger is None else ledger.forfeited,
         acceptedTime=None if ledger is None else ledger.accepted,
         offers=[Offer(start=offer.start, end=offer.end) for offer in offers],
         conditions=_conditions(reservation, verdict, is_open=is_open, now=now),

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     BUDGET_EXCEEDED = "BudgetExceeded"
     DOES_NOT_FIT = "DoesNotFit"
     START_IMMUTABLE = "StartImmutable"
+    TWO_CHANGES = "TwoChanges"
     CHANGE_REFUSED = "ChangeRefused"
     CHANGE_WAITS = "ChangeWaits"
 
@@ -85,11 +86,13 @@ class Ledger:
         window: when.
         gpus: how many GPUs at every instant of the window.
         accepted: when it was promised; earlier ones come first when capacity is lost.
+        forfeited: GPU-seconds that were given back too late and stay charged.
     """
 
     window: Window
     gpus: int
     accepted: datetime
+    forfeited: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ def tenant_limits(grant: Grant, held: Iterable[Held], now: int) -> Iterator[Limi
         held: everything that it was promised in the pool, past windows too.
         now: in seconds.
     """
+    held = list(held)
     windows = [one.window for one in held]
     ceiling = Calendar([(BEGINNING, grant.reservable)], windows, now)
 
@@ -84,7 +85,7 @@ def tenant_limits(grant: Grant, held: Iterable[Held], now: int) -> Iterator[Limi
     yield Limit(Reason.CEILING_EXCEEDED, ceiling, 0, above)
     if grant.hours is None:
         return
-    budget = HourBudget(grant.hours, windows)
+    budget = HourBudget(grant.hours, [*windows, *(one.forfeit for one in held)])
 
     def spent(window: Booked) -> str | None:
         start = budget.exceeded(window)

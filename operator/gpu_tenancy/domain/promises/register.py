@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-    from gpu_tenancy.api.pool import GpuPoolSpec
+    from gpu_tenancy.api.pool import GpuPoolSpec, ReservationRules
     from gpu_tenancy.domain.promises.facts import Booking, PoolFacts, Refusal, Verdict
     from gpu_tenancy.domain.promises.requests import Desk
 
@@ -42,14 +42,14 @@ class Register:
         self.held: dict[str, Held] = {}
         self.refusals: dict[str, Refusal] = {}
         self.waits: dict[str, NotAccepted] = {}
-        gap = seconds(facts.spec.reservations.cleaningGap)
         for booking in self._bookings:
-            self._enter(booking, gap)
+            self._enter(booking, facts.spec.reservations)
 
-    def _enter(self, booking: Booking, gap: int) -> None:
+    def _enter(self, booking: Booking, rules: ReservationRules) -> None:
         asks = booking.ledger is None
         if booking.ledger is not None:
-            self.held[booking.uid], asks = follow(Held.of(booking, booking.ledger, gap), self._now)
+            held = Held.of(booking, booking.ledger, seconds(rules.cleaningGap))
+            self.held[booking.uid], asks = follow(held, rules, self._now)
         if asks and booking.refusal is not None and booking.refusal.holds(booking):
             self.refusals[booking.uid] = booking.refusal
         elif asks and self._crowd[booking.tenant] < MAX_ASKING:

@@ -72,7 +72,8 @@ class Desk:
                 for limit in limits:
                     limit.book(held.window)
             raise
-        accepted = Held(booking, start, end, booking.spec.gpus, self._now, self._gap)
+        forfeited = 0 if held is None else held.forfeited
+        accepted = Held(booking, start, end, booking.spec.gpus, self._now, self._gap, forfeited)
         for limit in limits:
             limit.book(accepted.window)
         return accepted

@@ -63,11 +63,13 @@ def admit(booking: Booking, held: Held | None, rules: ReservationRules, now: int
     _check_duration(wanted.duration, rules)
     if held is not None and wanted.nearest(held.start) == held.start:
         wanted = Wanted(held.start, held.start, wanted.duration)
-    elif held is not None and held.start <= now:
+    elif held is not None and held.fixed_from(rules) <= now:
         raise NotAccepted(
             Reason.START_IMMUTABLE,
-            f"the window has begun, its start stays {at(held.start)}: change the end, or create another reservation",
+            f"{_fixed(held, rules, now)}, its start stays {at(held.start)}: change the end, or create another reservation",
         )
+    if held is not None and held.fixed_from(rules) <= now:
+        _check_only_more(booking, held, wanted)
     lead, changed = seconds(rules.leadTime), held is not None or booking.generation > 1
     soonest = (now if changed else seconds(booking.created)) + lead if lead else 0
     if not wanted.fixed:
@@ -80,6 +82,21 @@ def admit(booking: Booking, held: Held | None, rules: ReservationRules, now: int
     if held is None or wanted.first != held.start:
         _check_start(wanted.first, seconds(booking.created), soonest)
     return wanted
+
+
+def _fixed(held: Held, rules: ReservationRules, now: int) -> str:
+    if held.start <= now:
+        return "the window has begun"
+    return f"the window begins in less than {span(seconds(rules.modifiableUntil))}"
+
+
+def _check_only_more(booking: Booking, held: Held, wanted: Wanted) -> None:
+    """Have what is given back late said apart from what is asked for, for it stays charged."""
+    if booking.spec.gpus < held.gpus or wanted.duration < held.end - held.start:
+        raise NotAccepted(
+            Reason.TWO_CHANGES,
+            "it gives something back and asks for something else: first give back, and ask for more when that is taken",
+        )
 
 
 def _check_duration(duration: int, rules: ReservationRules) -> None:

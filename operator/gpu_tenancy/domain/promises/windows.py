@@ -21,6 +21,7 @@ class Held:
 
     Attributes:
         gap: how long its GPUs stay unpromised after the end.
+        forfeited: GPU-seconds that were given back too late and stay charged.
     """
 
     booking: Booking
@@ -29,12 +30,13 @@ class Held:
     gpus: int
     accepted: int
     gap: int
+    forfeited: int = 0
 
     @classmethod
     def of(cls, booking: Booking, ledger: Ledger, gap: int) -> Held:
         """Read what was promised."""
         start, end = ledger.window
-        return cls(booking, seconds(start), seconds(end), ledger.gpus, seconds(ledger.accepted), gap)
+        return cls(booking, seconds(start), seconds(end), ledger.gpus, seconds(ledger.accepted), gap, ledger.forfeited)
 
     @property
     def rank(self) -> tuple[int, datetime, str, str]:
@@ -54,7 +56,22 @@ class Held:
     @property
     def ledger(self) -> Ledger:
         """What its status is to say."""
-        return Ledger(Window(instant(self.start), instant(self.end)), self.gpus, instant(self.accepted))
+        window = Window(instant(self.start), instant(self.end))
+        return Ledger(window, self.gpus, instant(self.accepted), self.forfeited)
+
+    @property
+    def forfeit(self) -> Booked:
+        """What stays charged beside the window, in the budget's period in which the window begins."""
+        return Booked(self.start, self.start + 1, self.forfeited)
+
+    def fixed_from(self, rules: ReservationRules) -> int:
+        """Say from when on its start stays, and what is given back stays charged."""
+        return self.start - seconds(rules.modifiableUntil)
+
+    def shrunk(self, start: int, end: int, gpus: int, *, late: bool) -> Held:
+        """Keep a part of it; what is given back too late is forfeited."""
+        given_back = (self.end - self.start) * self.gpus - (end - start) * gpus
+        return replace(self, start=start, end=end, gpus=gpus, forfeited=self.forfeited + (given_back if late else 0))
 
     def state(self, now: int) -> State:
         """Say where it stands; the end is not part of the window."""
@@ -105,10 +122,11 @@ class Wanted(NamedTuple):
         return min(max(start, self.first), self.last)
 
 
-def follow(held: Held, now: int) -> tuple[Held, bool]:
+def follow(held: Held, rules: ReservationRules, now: int) -> tuple[Held, bool]:
     """Take what the spec gives back, and say whether it asks for something else, which has to be decided.
 
-    A window that is over stays as it was. One that is to end in the past ends now: what was used was used.
+    A window that is over stays as it was. One that is to end in the past ends now: what was used was used. What is given
+    back is free for others at once, however late.
     """
     if held.end <= now:
         return held, False
@@ -118,7 +136,8 @@ def follow(held: Held, now: int) -> tuple[Held, bool]:
     if (start, end, spec.gpus, spec.exclusivity) == (held.start, held.end, held.gpus, "None"):
         return held, False
     less = end <= held.end and spec.gpus <= held.gpus
-    may_start = start == held.start or (start > held.start and now < held.start)
+    fixed = held.fixed_from(rules) <= now
+    may_start = start == held.start or (start > held.start and not fixed)
     if less and may_start and spec.exclusivity == "None":
-        return replace(held, start=start, end=max(end, now, start + 1), gpus=spec.gpus), False
+        return held.shrunk(start, max(end, now, start + 1), spec.gpus, late=fixed), False
     return held, True

@@ -140,7 +140,12 @@ SPECS: dict[str, list[dict[str, Any]]] = {
         {
             "pool": "b200",
             "gpus": 8,
-            "window": {"notBefore": "2026-12-01T20:00:00Z", "notAfter": "2026-12-02T20:00:00Z", "duration": "24h"},
+            "window": {
+                "notBefore": "2026-12-01T20:00:00Z",
+                "notAfter": "2026-12-02T20:00:00Z",
+                "duration": "24h",
+                "preference": "Latest",
+            },
         },
     ],
 }

@@ -79,6 +79,7 @@ def spec(
     end: float | None = None,
     *,
     between: tuple[float, float, float] | None = None,
+    late: bool = False,
     wait: bool = False,
     exclusivity: Any = "None",
 ) -> GpuReservationSpec:
@@ -87,7 +88,12 @@ def spec(
         when = ReservationWindow(start=hour(start or 0), end=hour(end or 0))
     else:
         first, last, duration = between
-        when = ReservationWindow(notBefore=hour(first), notAfter=hour(last), duration=timedelta(hours=duration))
+        when = ReservationWindow(
+            notBefore=hour(first),
+            notAfter=hour(last),
+            duration=timedelta(hours=duration),
+            preference="Latest" if late else "Earliest",
+        )
     on_conflict = "Wait" if wait else "Reject"
     return GpuReservationSpec(pool="b200", gpus=gpus, window=when, onConflict=on_conflict, exclusivity=exclusivity)
 

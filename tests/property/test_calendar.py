@@ -174,6 +174,27 @@ def test_what_several_agree_on_suits_all_and_nothing_earlier_does(several, gpus,
     )
 
 
+@given(
+    several=st.lists(st.tuples(capacities, bookings), min_size=1, max_size=3),
+    gpus=st.integers(1, 12),
+    duration=st.integers(1, 10),
+    last=st.integers(0, 2 * END),
+)
+def test_what_several_agree_on_late_suits_all_and_nothing_later_does(several, gpus, duration, last) -> None:
+    calendars = [Calendar(*one) for one in several]
+    counted = [count(*one) for one in several]
+    questions = [lambda start, one=one: one.latest(gpus, duration, 0, start + duration) for one in calendars]
+
+    assert agreed(questions, min(last, 2 * END - duration)) == next(
+        (
+            at
+            for at in range(min(last, 2 * END - duration), -1, -1)
+            if all(fits(free, gpus, at, duration) for free in counted)
+        ),
+        None,
+    )
+
+
 hours = st.builds(GpuHours, limit=st.integers(0, 40), period=st.sampled_from(["Day", "Week", "Month", "Year"]))
 spans = st.builds(
     lambda start, length, gpus: Booked(start * 1800, (start + length) * 1800, gpus),
@@ -220,3 +241,21 @@ def test_the_earliest_start_in_a_budget_is_the_first_that_fits(*, hours, booked,
     expected = next((at for at in starts if budget.exceeded(Booked(at, at + duration, gpus)) is None), None)
 
     assert budget.earliest(gpus, duration, after, until, step) == expected
+
+
+@given(
+    hours=st.builds(GpuHours, limit=st.integers(0, 40), period=st.sampled_from(["Day", "Week"])),
+    booked=st.lists(spans, max_size=3),
+    gpus=st.integers(1, 4),
+    half_hours=st.integers(1, 60),
+    until=st.integers(20_000 * 48 + 300, 20_000 * 48 + 600),
+    step=st.sampled_from([1800, 3600, 5400]),
+)
+def test_the_latest_start_in_a_budget_is_the_last_that_fits(*, hours, booked, gpus, half_hours, until, step) -> None:
+    budget, duration, until = HourBudget(hours, booked), half_hours * 1800, until * 1800
+    after = until - 20 * DAY
+
+    starts = range(calendar.align(after, step), until - duration + 1, step)
+    expected = next((at for at in reversed(starts) if budget.exceeded(Booked(at, at + duration, gpus)) is None), None)
+
+    assert budget.latest(gpus, duration, after, until, step) == expected

@@ -71,12 +71,14 @@ class Pool(RuleBasedStateMachine):
         one = booking(f"r{self.number}", spec(number, begin, begin + length, wait=wait), tenant)
         self.bookings[one.uid] = replace(one, created=self.now - timedelta(hours=3))
 
-    @rule(tenant=tenants, number=gpus, start=soon, length=lengths, room=soon, wait=st.booleans())
-    def reserve_flexibly(self, *, tenant, number, start, length, room, wait) -> None:
+    @rule(tenant=tenants, number=gpus, start=soon, length=lengths, room=soon, wait=st.booleans(), late=st.booleans())
+    def reserve_flexibly(self, *, tenant, number, start, length, room, wait, late) -> None:
         first = (self.now - NOW) / timedelta(hours=1) + start
         self.number += 1
         one = booking(
-            f"r{self.number}", spec(number, between=(first, first + length + room, length), wait=wait), tenant
+            f"r{self.number}",
+            spec(number, between=(first, first + length + room, length), wait=wait, late=late),
+            tenant,
         )
         self.bookings[one.uid] = replace(one, created=self.now)
 

@@ -51,7 +51,10 @@ def specs(draw: st.DrawFn, wait: bool | None = None) -> GpuReservationSpec:
     if draw(st.booleans()):
         return spec(draw(gpus), start, start + length, wait=wait, exclusivity=exclusivity)
     room = draw(st.integers(0, 12)) / 2
-    return spec(draw(gpus), between=(start, start + length + room, length), wait=wait, exclusivity=exclusivity)
+    late = draw(st.booleans())
+    return spec(
+        draw(gpus), between=(start, start + length + room, length), late=late, wait=wait, exclusivity=exclusivity
+    )
 
 
 ledgers = st.builds(
@@ -448,7 +451,9 @@ def test_a_request_is_accepted_exactly_when_a_count_by_hand_says_so(one) -> None
         first = max(first, NOW)
         starts = [first + timedelta(seconds=SLOT * n) for n in range((last - first) // timedelta(seconds=SLOT) + 1)]
     fitting = [start for start in starts if admissible(one, decision, start)]
-    expected = fitting[0] if fitting and fitting[0] + length <= horizon else None
+    inside = [start for start in fitting if start + length <= horizon]
+    choice = inside[-1:] if when.preference == "Latest" else fitting[:1]
+    expected = choice[0] if choice and choice[0] + length <= horizon else None
 
     assert (found.ledger.window.start if found.ledger else None) == expected, found
 

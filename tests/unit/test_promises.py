@@ -456,6 +456,29 @@ class TestFlexibleWindows:
 
         assert found.ledger.window == window(0.5, 3.5)
 
+    def test_a_flexible_window_may_prefer_the_latest_fit(self) -> None:
+        others = (promised("o", 60, 0, 5), promised("p", 60, 14, 30))
+        late = booking("r", spec(16, between=(1, 20, 3), late=True))
+
+        assert verdict(late, *others).ledger.window == window(11, 14)
+        grants = (grant("neura", hours=GpuHours(limit=16 * 3, period="Day")),)
+        spent = promised("s", 16, 10.5, 12)
+        assert verdict(late, spent, grants=grants).ledger.window == window(12 + 5, 12 + 8), "the next day's hours"
+        assert verdict(booking("r", spec(16, between=(1, 11.5, 3), late=True)), spent, grants=grants).reason == (
+            Reason.BUDGET_EXCEEDED
+        )
+
+    def test_the_latest_fit_is_the_latest_within_the_horizon(self) -> None:
+        spec_ = pool(reservations=rules(horizon="10h", step="2h"))
+        late = spec(16, between=(1, 20, 3), late=True)
+
+        assert verdict(booking("r", late), spec=pool(reservations=rules(horizon="10h"))).ledger.window == window(7, 10)
+        assert verdict(booking("r", spec(16, between=(1, 20, 2), late=True)), spec=spec_).ledger.window == window(8, 10)
+        taken = promised("o", 60, 0, 9)
+        found = verdict(booking("r", spec(16, between=(1, 20, 2), late=True)), taken, spec=spec_)
+        assert found.reason == Reason.BEYOND_HORIZON
+        assert "would end at 2026-12-02T00:00:00Z" in found.message
+
     def test_it_keeps_its_window_once_accepted_even_if_an_earlier_one_becomes_free(self) -> None:
         one = accepted(booking("r", spec(16, between=(1, 20, 3))), 9, 12)
 

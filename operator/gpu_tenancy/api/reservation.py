@@ -12,7 +12,7 @@ from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, 
 
 
 class ReservationWindow(ApiModel):
-    """When: `start` with `end` or `duration`; or the earliest fit between `notBefore` and `notAfter`. UTC, half-open."""
+    """When: `start` with `end` or `duration`; or what fits between `notBefore` and `notAfter`. UTC, half-open."""
 
     start: Instant | None = None
     """When the window begins."""
@@ -24,6 +24,8 @@ class ReservationWindow(ApiModel):
     """The earliest start of a flexible window."""
     notAfter: Instant | None = None
     """The latest end of a flexible window."""
+    preference: Literal["Earliest", "Latest"] = "Earliest"
+    """Which of the windows that fit between `notBefore` and `notAfter` is taken."""
 
     rules = (
         Rule(
@@ -40,6 +42,11 @@ class ReservationWindow(ApiModel):
             "!(has(self.start) && has(self.end)) || self.start < self.end",
             "start is before end",
             lambda self: self.start is None or self.end is None or self.start < self.end,
+        ),
+        Rule(
+            "has(self.notBefore) || !has(self.preference) || self.preference == 'Earliest'",
+            "a preference needs a choice: give notBefore, notAfter and duration",
+            lambda self: self.notBefore is not None or self.preference == "Earliest",
         ),
         Rule(
             "!has(self.duration) || self.duration > duration('0s')",

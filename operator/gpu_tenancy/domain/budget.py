@@ -78,10 +78,12 @@ class HourBudget:
 
     def exceeded(self, booked: Booked) -> int | None:
         """Give an instant of the first period whose limit one more window would exceed, or None if it fits."""
+        return next(self._exceeded(booked), None)
+
+    def _exceeded(self, booked: Booked) -> Iterator[int]:
         for start, end in self._parts(booked.start, booked.end):
             if (end - start) * booked.gpus > self.left(start):
-                return start
-        return None
+                yield start
 
     def earliest(self, gpus: int, duration: int, not_before: int, not_after: int, step: int = 1) -> int | None:
         """Find the earliest start, a multiple of `step`, of a window that fits and ends by `not_after`."""
@@ -93,6 +95,18 @@ class HourBudget:
             # The part of a window in a period shrinks again only by starting closer to the period's end.
             end = period_of(exceeded, self._period)[1]
             start = align(end - self.left(exceeded) // gpus, step)
+        return None
+
+    def latest(self, gpus: int, duration: int, not_before: int, not_after: int, step: int = 1) -> int | None:
+        """Find the latest start, a multiple of `step`, of a window that fits, begins and ends within a range."""
+        start = align(not_after - duration + 1, step) - step
+        while start >= not_before:
+            exceeded = [*self._exceeded(Booked(start, start + duration, gpus))]
+            if not exceeded:
+                return start
+            # The part of a window in a period shrinks again only by ending closer to the period's start.
+            end = period_of(exceeded[-1], self._period)[0] + self.left(exceeded[-1]) // gpus
+            start = align(end - duration + 1, step) - step
         return None
 
     def _parts(self, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -140,11 +140,14 @@ class Calendar:
 
 
 Question: TypeAlias = "Callable[[int], int | None]"
-"""Given an instant, the first one from it on at which something holds, or None if there is none."""
+"""Given an instant, the first one from it on at which something holds, or None if there is none.
+
+One that asks for late instants gives the last one up to it instead.
+"""
 
 
 def agreed(questions: Sequence[Question], not_before: int) -> int | None:
-    """Find the first instant at which all the questions hold."""
+    """Find the first instant at which all the questions hold; the last one if they ask for late instants."""
     at = not_before
     while True:
         before = at

@@ -52,6 +52,11 @@ class Limit:
         """Ask for starts of bookings that stay within and end by `until`."""
         return lambda not_before: self.holder.earliest(gpus, duration + self.gap, not_before, until + self.gap, step)
 
+    def late_starts(self, gpus: int, duration: int, since: int, step: int) -> Question:
+        """Ask for starts of bookings that stay within and begin not before `since`; the answer is not after the question."""
+        taken = duration + self.gap
+        return lambda last: self.holder.latest(gpus, taken, since, last + taken, step)
+
     def _counted(self, window: Booked) -> Booked:
         return Booked(window.start, window.end + self.gap, window.gpus)
 

@@ -116,7 +116,7 @@ class Desk:
     def _choose(self, booking: Booking, held: Held | None, limits: Sequence[Limit]) -> tuple[int, int]:
         """Give start and end of the window to promise."""
         wanted = admit(booking, held, self._rules, self._now)
-        start = self._fixed(booking, wanted, limits) if wanted.fixed else self._earliest(booking, wanted, limits)
+        start = self._fixed(booking, wanted, limits) if wanted.fixed else self._flexible(booking, wanted, limits)
         end, horizon = start + wanted.duration, seconds(self._rules.horizon)
         if end > self._now + horizon:
             raise NotAccepted(
@@ -137,9 +137,10 @@ class Desk:
                 raise self._conflict(booking, wanted, limits, limit.reason, f"{what} {_VERBS[limit.reason]}: {left}")
         return wanted.first
 
-    def _earliest(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> int:
+    def _flexible(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> int:
         questions = self._questions(booking, wanted, limits, wanted.last + wanted.duration)
-        start = agreed(questions, wanted.first)
+        start = self._latest(booking, wanted, limits) if booking.spec.window.preference == "Latest" else None
+        start = agreed(questions, wanted.first) if start is None else start
         if start is not None:
             return start
         alone = [
@@ -149,6 +150,13 @@ class Desk:
         whole = Wanted.of(booking.spec.window)
         what = self._wording.flexible(booking.spec.gpus, whole.duration, whole.first, whole.last + whole.duration)
         raise self._conflict(booking, wanted, limits, reason, f"{what} {_VERBS[reason]}")
+
+    def _latest(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> int | None:
+        """Find the latest start within the horizon; what lies beyond it has to wait anyway."""
+        last = min(wanted.last, self._now + seconds(self._rules.horizon) - wanted.duration)
+        gpus = booking.spec.gpus
+        questions = [limit.late_starts(gpus, wanted.duration, wanted.first, self._step) for limit in limits]
+        return agreed(questions, last) if last >= wanted.first else None
 
     def _conflict(
         self, booking: Booking, wanted: Wanted, limits: Sequence[Limit], reason: Reason, message: str

@@ -186,6 +186,8 @@ STATUSES: dict[str, list[dict[str, Any]]] = {
             "gpus": 64,
             "forfeitedGpuSeconds": 3600,
             "acceptedTime": "2026-11-01T00:00:00Z",
+            "queuePosition": 2,
+            "waitingSince": "2026-11-01T00:00:00Z",
             "offers": [{"start": "2026-12-01T20:00:00Z", "end": "2026-12-02T06:00:00Z"}],
             "conditions": CONDITIONS,
         }

@@ -119,7 +119,7 @@ def promised(
 
 
 def changed(one: Booking, asked: GpuReservationSpec) -> Booking:
-    return replace(one, spec=asked, generation=one.generation + 1)
+    return replace(one, spec=asked, generation=one.generation + 1, since=None)
 
 
 def quota(namespace: str, tier: Tier, hard: int, used: int = 0) -> StandingQuota:
@@ -133,8 +133,9 @@ def settled(facts: PoolFacts, decision: Decision) -> PoolFacts:
         facts,
         grants=tuple(replace(one, granted=decision.promises[one.tenant].granted) for one in facts.grants),
         bookings=tuple(
-            replace(one, ledger=decision.verdicts[one.uid].ledger, refusal=decision.verdicts[one.uid].refusal)
+            replace(one, ledger=found.ledger, refusal=found.refusal, since=found.since)
             for one in facts.bookings
+            for found in [decision.verdicts[one.uid]]
         ),
         standing=tuple(StandingQuota(key, hard, used.get(key, 0)) for key, hard in decision.allotments.items()),
     )

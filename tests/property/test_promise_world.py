@@ -144,7 +144,9 @@ class Pool(RuleBasedStateMachine):
             self.grants[tenant] = replace(self.grants[tenant], granted=promise.granted)
         for uid, verdict in decision.verdicts.items():
             if data.draw(st.integers(0, 4)):
-                self.bookings[uid] = replace(self.bookings[uid], ledger=verdict.ledger, refusal=verdict.refusal)
+                self.bookings[uid] = replace(
+                    self.bookings[uid], ledger=verdict.ledger, refusal=verdict.refusal, since=verdict.since
+                )
 
     def write_quotas(self, decision: Decision, data: st.DataObject) -> None:
         here, before = promisable(capacity(TOTAL, self.usable), self.spec, self.now), self.committed()

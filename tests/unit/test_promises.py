@@ -540,6 +540,91 @@ class TestWaiting:
         assert decision.verdicts["first"].state is State.SCHEDULED
         assert decision.verdicts["second"].state is State.WAITING
 
+    def test_a_later_smaller_request_does_not_overtake(self) -> None:
+        taken, first = promised("o", 40, 4, 6, "agile"), booking("first", spec(40, 4, 6, wait=True), created=-3)
+        beside = booking("beside", spec(64, 6, 7), "agile", created=-2)
+        later = [booking(f"r{number}", spec(8, 5, 6, wait=number > 1), "agile", created=-1) for number in (1, 2)]
+
+        world = facts(taken, first, beside, *later)
+        decision = decide(world, NOW)
+
+        assert {uid: (found.state, found.position) for uid, found in decision.verdicts.items() if uid != "o"} == {
+            "first": (State.WAITING, 1),
+            "beside": (State.SCHEDULED, 0),
+            "r1": (State.REFUSED, 0),
+            "r2": (State.WAITING, 2),
+        }
+        assert decision.verdicts["r1"].refusal.offers[0].start == hour(7)
+        assert decision.figures.free == 64, "what is claimed is not taken"
+        gone = replace(settled(world, decision), bookings=settled(world, decision).bookings[1:])
+        assert decide(gone, NOW).verdicts["first"].state is State.SCHEDULED
+        assert decide(gone, NOW).verdicts["r2"].state is State.SCHEDULED
+
+    def test_one_that_waits_for_its_own_tenant_stands_in_nobodys_way(self) -> None:
+        grants = (grant("neura", 0, 16), AGILE)
+        mine = booking("mine", spec(16, 4, 6, wait=True), created=-2)
+        other = booking("other", spec(64 - 16, 4, 6), "agile", created=-1)
+
+        decision = decide(facts(mine, other, promised("r", 16, 4, 5), grants=grants), NOW)
+
+        assert (decision.verdicts["mine"].state, decision.verdicts["mine"].position) == (State.WAITING, 0)
+        assert decision.verdicts["other"].state is State.SCHEDULED
+
+    def test_nobody_keeps_more_from_others_by_waiting_than_by_reserving(self) -> None:
+        grants = (grant("neura", 0, 30), AGILE)
+        waiting = [booking(f"w{number}", spec(30, 4, 6, wait=True), created=-5 + number) for number in range(3)]
+        other = booking("other", spec(4, 4, 6), "agile", created=-1)
+
+        decision = decide(facts(promised("o", 40, 5, 6, "agile"), *waiting, other, total=74, grants=grants), NOW)
+
+        assert [decision.verdicts[one.uid].position for one in waiting] == [0, 0, 0]
+        assert decision.verdicts["w0"].state is State.SCHEDULED
+        decision = decide(facts(promised("o", 40, 5, 6, "agile"), *waiting, other, total=69, grants=grants), NOW)
+        assert [decision.verdicts[one.uid].position for one in waiting] == [1, 0, 0]
+        assert decision.verdicts["other"].state is State.REFUSED
+
+    def test_a_changed_request_stands_in_line_from_its_change_on(self) -> None:
+        taken = promised("o", 60, 4, 6, "agile")
+        early, late = booking("early", spec(8, 4, 6, wait=True), created=-3), booking("late", spec(8, 4, 6, wait=True))
+        world = facts(taken, early, late)
+        told = settled(world, decide(world, NOW))
+        assert [one.since for one in told.bookings] == [None, hour(-3), hour(-1)]
+
+        grown = replace(told, bookings=(taken, changed(told.bookings[1], spec(64, 4, 6, wait=True)), told.bookings[2]))
+        decision = decide(grown, NOW)
+
+        assert [decision.verdicts[uid].position for uid in ("late", "early")] == [1, 2]
+        assert decision.verdicts["early"].since == NOW
+        again = decide(settled(grown, decision), hour(1))
+        assert again.verdicts["early"].since == NOW, "and keeps its place from then on"
+
+    def test_a_change_that_waits_claims_only_what_it_asks_for_on_top(self) -> None:
+        mine = changed(promised("mine", 16, 4, 8, created=-9), spec(32, 5, 10, wait=True))
+        taken = promised("o", 36, 7, 9, "agile")
+        others = [booking(f"r{at}", spec(size, at, at + 1), "agile") for at, size in ((4, 48), (5, 32), (9, 32))]
+        more = [booking(f"m{at}", spec(1, at, at + 1), "agile", created=0) for at in (4, 5, 9)]
+
+        decision = decide(facts(mine, taken, *others, *more), NOW)
+
+        assert decision.verdicts["mine"].refusal.reason == Reason.CHANGE_WAITS
+        assert decision.verdicts["mine"].position == 1
+        assert {decision.verdicts[one.uid].state for one in others} == {State.SCHEDULED}
+        assert {decision.verdicts[one.uid].state for one in more} == {State.REFUSED}
+
+    def test_one_that_waits_for_the_horizon_is_not_overtaken(self) -> None:
+        spec_ = pool(reservations=rules(horizon="10h"))
+        first = booking("first", spec(64, 8, 11, wait=True), created=-2)
+
+        decision = decide(facts(first, booking("later", spec(1, 8, 9), "agile"), spec=spec_), NOW)
+
+        assert (decision.verdicts["first"].reason, decision.verdicts["first"].position) == (Reason.BEYOND_HORIZON, 1)
+        assert decision.verdicts["later"].state is State.REFUSED
+
+    def test_a_claim_does_not_wake_the_pool_every_second(self) -> None:
+        one = booking("r", spec(16, between=(0, 9, 2), wait=True))
+
+        assert decide(facts(one, promised("o", 60, -1, 9, "agile")), NOW).wake == hour(7) + timedelta(seconds=1)
+
     def test_it_gets_the_rest_of_its_window_and_is_refused_when_that_is_over(self) -> None:
         one, other = booking("r", spec(16, 4, 6, wait=True)), promised("o", 60, 0, 5.5, "agile")
 

@@ -154,6 +154,18 @@ def test_a_refusal_survives_a_restart_with_its_offers() -> None:
     assert found.ledger is None
 
 
+def test_a_place_in_the_line_survives_a_restart_until_the_spec_changes() -> None:
+    verdict = Verdict(State.WAITING, "DoesNotFit", "4 are free", since=NOW, position=3)
+
+    status = status_of(plan_reservation(reserve(), verdict, is_open=False, now=NOW))
+
+    assert (status["queuePosition"], status["waitingSince"]) == (3, "2026-12-01T00:00:00Z")
+    assert booking(reserve(status), "acme").since == NOW
+    assert booking(reserve({**status, "observedGeneration": 1}), "acme").since is None
+    accepted = plan_reservation(reserve(status), SCHEDULED, is_open=False, now=NOW)
+    assert (status_of(accepted)["queuePosition"], status_of(accepted)["waitingSince"]) == (None, None)
+
+
 def test_a_new_reservation_has_no_past() -> None:
     found = booking(reserve(), "acme")
 

@@ -75,7 +75,7 @@ class GpuReservationSpec(ApiModel):
     window: ReservationWindow
     """When."""
     onConflict: Literal["Reject", "Wait"] = "Reject"
-    """What happens when it does not fit: refuse it, or keep asking in order of creation."""
+    """What happens when it does not fit: refuse it, or let it stand in line."""
     exclusivity: Literal["None", "Node", "Clique"] = "None"
     """Whether whole nodes or cliques are asked for."""
 
@@ -113,6 +113,10 @@ class GpuReservationStatus(ApiModel):
     """GPU-seconds that were given back too late: they stay charged to the budget."""
     acceptedTime: Instant | None = None
     """When it was accepted; earlier ones come first when capacity is lost."""
+    queuePosition: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Its place among those that wait for GPUs of the pool; 1 is next."""
+    waitingSince: Instant | None = None
+    """Since when it waits: its place in the line. A changed spec begins anew."""
     offers: Annotated[list[Offer], Field(max_length=3), ListType("atomic")] = []
     """For a refused reservation: the next windows that would fit."""
     conditions: Conditions = []

@@ -41,6 +41,7 @@ def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], ten
         spec=reservation.spec,
         ledger=ledger,
         refusal=refusal,
+        since=status.waitingSince if status.observedGeneration == reservation.generation else None,
     )
 
 
@@ -74,6 +75,8 @@ def plan_reservation(
         gpus=0 if ledger is None else ledger.gpus,
         forfeitedGpuSeconds=0 if ledger is None else ledger.forfeited,
         acceptedTime=None if ledger is None else ledger.accepted,
+        queuePosition=verdict.position or None,
+        waitingSince=verdict.since,
         offers=[Offer(start=offer.start, end=offer.end) for offer in offers],
         conditions=_conditions(reservation, verdict, is_open=is_open, now=now),
     )

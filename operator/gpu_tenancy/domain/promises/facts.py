@@ -121,6 +121,7 @@ class Booking:
     Attributes:
         tenant: whose namespace it is in; empty if it is no tenant's.
         ledger, refusal: what its status says; None if it says nothing.
+        since: since when this spec waits, as its status says.
     """
 
     namespace: str
@@ -132,6 +133,7 @@ class Booking:
     spec: GpuReservationSpec
     ledger: Ledger | None = None
     refusal: Refusal | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,8 @@ class Verdict:
         message: a sentence for people; it names no other tenant and no other tenant's booking.
         ledger: what is promised, to be kept in its status.
         refusal: why the present spec is not taken, to be kept in its status. With a ledger, it is about a change.
+        since: since when it waits, to be kept in its status.
+        position: its place in the line for GPUs of the pool, from 1; 0 if it is not in it.
         backed: GPUs that are there for it now, in its window.
         notice: whether its end is near.
         draining: whether its pods are asked to go; its quota is lowered.
@@ -223,6 +227,8 @@ class Verdict:
     message: str
     ledger: Ledger | None = None
     refusal: Refusal | None = None
+    since: datetime | None = None
+    position: int = 0
     backed: int = 0
     notice: bool = False
     draining: bool = False

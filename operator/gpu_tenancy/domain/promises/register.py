@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.calendar import seconds
+from gpu_tenancy.domain.calendar import instant, seconds
 from gpu_tenancy.domain.promises.facts import Reason
 from gpu_tenancy.domain.promises.rules import NotAccepted
 from gpu_tenancy.domain.promises.verdicts import promised, refusal_of, refused, waiting
@@ -14,6 +15,7 @@ from gpu_tenancy.domain.promises.windows import Held, follow
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
+    from datetime import datetime
 
     from gpu_tenancy.api.pool import GpuPoolSpec, ReservationRules
     from gpu_tenancy.domain.promises.facts import Booking, PoolFacts, Refusal, Verdict
@@ -26,7 +28,7 @@ _TOO_MANY = f"{MAX_ASKING} of your reservations wait for an answer in this pool 
 
 
 class Register:
-    """Every reservation of the pool, in order of creation.
+    """Every reservation of the pool, in the order in which they asked.
 
     Attributes:
         held: what is promised, by uid.
@@ -36,7 +38,7 @@ class Register:
 
     def __init__(self, facts: PoolFacts, now: int) -> None:
         self._now = now
-        self._bookings = sorted(facts.bookings, key=lambda one: (one.created, one.namespace, one.name))
+        self._bookings = sorted(facts.bookings, key=self._place)
         self._asking: list[Booking] = []
         self._crowd: Counter[str] = Counter()
         self.held: dict[str, Held] = {}
@@ -63,7 +65,7 @@ class Register:
         return sorted((one for one in self.held.values() if one.occupied.end > self._now), key=lambda one: one.rank)
 
     def take_turns(self, desk: Desk) -> bool:
-        """Let everyone who asks ask once, in order of creation, and say whether anyone got anything."""
+        """Let everyone who asks ask once, first come first served, and say whether anyone got anything."""
         asking, self._asking, self.waits = self._asking, [], {}
         got = False
         for booking in asking:
@@ -75,7 +77,15 @@ class Register:
             else:
                 self.refusals.pop(booking.uid, None)  # it waited in an earlier turn
                 got = True
+        desk.drop_claims()
         return got
+
+    def _place(self, booking: Booking) -> tuple[int, datetime, str, str]:
+        """Give its place in the line: a changed spec stands in it from when it was first seen, not from the creation."""
+        asked = seconds(booking.since or booking.created)
+        if booking.since is None and booking.generation > 1:
+            asked = max(asked, self._now)
+        return asked, booking.created, booking.namespace, booking.name
 
     def _turn_away(self, booking: Booking, held: Held | None, outcome: NotAccepted) -> None:
         if outcome.waits:
@@ -92,7 +102,14 @@ class Register:
             backed: GPUs that are there for windows that have begun, by uid.
             short: whom the pool cannot keep its promise to.
         """
-        return {one.uid: self._verdict(one.uid, pool, backed, short) for one in self._bookings}
+        verdicts = {one.uid: self._verdict(one.uid, pool, backed, short) for one in self._bookings}
+        line = [uid for uid, outcome in self.waits.items() if outcome.claim is not None]
+        places = {uid: place for place, uid in enumerate(line, 1)}
+        for booking in self._bookings:
+            if booking.uid in self.waits:
+                since, position = instant(self._place(booking)[0]), places.get(booking.uid, 0)
+                verdicts[booking.uid] = replace(verdicts[booking.uid], since=since, position=position)
+        return verdicts
 
     def _verdict(self, uid: str, pool: GpuPoolSpec, backed: Mapping[str, int], short: AbstractSet[str]) -> Verdict:
         held, refusal = self.held.get(uid), self.refusals.get(uid)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import product
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.calendar import BEGINNING, Booked, Calendar, agreed, instant, offers, seconds
+from gpu_tenancy.domain.calendar import BEGINNING, UNLIMITED, Booked, Calendar, agreed, instant, offers, seconds
 from gpu_tenancy.domain.promises.facts import Reason, Window
 from gpu_tenancy.domain.promises.limits import Limit, pool_limit, tenant_limits
 from gpu_tenancy.domain.promises.rules import NotAccepted, admit
-from gpu_tenancy.domain.promises.windows import Held, Wanted
+from gpu_tenancy.domain.promises.windows import Held, Wanted, beyond
 from gpu_tenancy.domain.promises.wording import Wording, at, span
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ class Desk:
         for one in held:
             self._held_by[one.booking.tenant].append(one)
         self._limits_of: dict[str, list[Limit]] = {}
+        self._claims: list[tuple[Limit, Booked]] = []
 
     def take(self, booking: Booking, held: Held | None = None) -> Held:
         """Accept a request and book it, in place of what it holds already.
 
         Raises:
-            NotAccepted: when it is not accepted; what it holds already stays booked.
+            NotAccepted: when it is not accepted; what it holds already stays booked. If it waits for the pool, it claims
+                what it lacks, so that nobody who comes later takes it: as much as it could book, and no more.
         """
         limits = self._limits(self._grant(booking))
         if held is not None:
@@ -67,16 +70,29 @@ class Desk:
                 limit.release(held.window)
         try:
             start, end = self._choose(booking, held, limits)
-        except NotAccepted:
+        except NotAccepted as outcome:
             if held is not None:
                 for limit in limits:
                     limit.book(held.window)
+            if outcome.claim is not None:
+                self._book_claim(beyond(outcome.claim, held), limits)
             raise
         forfeited = 0 if held is None else held.forfeited
         accepted = Held(booking, start, end, booking.spec.gpus, self._now, self._gap, forfeited)
         for limit in limits:
             limit.book(accepted.window)
         return accepted
+
+    def _book_claim(self, parts: Iterable[Booked], limits: Iterable[Limit]) -> None:
+        for limit, part in product(limits, parts):
+            limit.book(part)
+            self._claims.append((limit, part))
+
+    def drop_claims(self) -> None:
+        """Free what was claimed, when everyone has asked."""
+        for limit, part in self._claims:
+            limit.release(part)
+        self._claims.clear()
 
     def _grant(self, booking: Booking) -> Grant:
         """Find what the tenant may reserve, if it may reserve this at all."""
@@ -124,7 +140,8 @@ class Desk:
                 f"the window would end at {at(end)}, and the pool is booked at most {span(horizon)} ahead: "
                 f"ask from {at(end - horizon)} on",
                 waits=booking.spec.onConflict == "Wait",
-                wake=(end - horizon, *wanted.last_calls(self._rules)),
+                wake=(end - horizon, start + 1, *wanted.last_calls(self._rules)),
+                claim=Booked(start, end, booking.spec.gpus),
             )
         return start, end
 
@@ -163,14 +180,42 @@ class Desk:
     ) -> NotAccepted:
         """Refuse what cannot be had now, and say when it could be; or let it wait."""
         if booking.spec.onConflict == "Wait":
-            wake = wanted.last_calls(self._rules)
-            return NotAccepted(reason, f"{message}; it waits until it can be had", waits=True, wake=wake)
+            claim, wake = self._claim(booking, wanted, limits), wanted.last_calls(self._rules)
+            if claim is not None:
+                wake = (claim.start + 1, *wake)  # then it claims another window, if it can
+            text = f"{message}; it waits until it can be had"
+            return NotAccepted(reason, text, waits=True, wake=wake, claim=claim)
         horizon = self._now + seconds(self._rules.horizon)
         questions = self._questions(booking, wanted, limits, horizon)
         starts = offers(lambda start: agreed(questions, start), wanted.duration, max(wanted.first, self._now))
         hint = f"earliest fit {at(starts[0])}" if starts else f"nothing fits until {at(horizon)}"
         windows = tuple(Window(instant(start), instant(start + wanted.duration)) for start in starts)
         return NotAccepted(reason, f"{message}; {hint}", offers=windows)
+
+    def _claim(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> Booked | None:
+        """Find the window that is closest to being free: where the pool lacks the fewest GPUs, the latest of those.
+
+        The latest does not move as time passes, and leaves what is free soon to others. A request that exceeds the
+        tenant's own limits waits for the tenant, not for the pool, and claims nothing.
+        """
+        gpus, step = booking.spec.gpus, 1 if wanted.fixed else self._step
+
+        def with_free(free: int) -> int | None:
+            asked = [free if limit.reason is Reason.DOES_NOT_FIT else gpus for limit in limits]
+            questions = [
+                limit.late_starts(number, wanted.duration, wanted.first, step)
+                for limit, number in zip(limits, asked, strict=True)
+            ]
+            return agreed(questions, wanted.last)
+
+        # Where less than nothing is free, the pool has lost capacity, and any window is as good as another.
+        start = with_free(-UNLIMITED)
+        least, most = -1, gpus
+        while start is not None and least < most - 1:
+            middle = (least + most) // 2
+            found = with_free(middle)
+            least, most, start = (least, middle, start) if found is None else (middle, most, found)
+        return None if start is None else Booked(start, start + wanted.duration, gpus)
 
     def _questions(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit], until: int) -> list[Question]:
         return [limit.starts(booking.spec.gpus, wanted.duration, until, self._step) for limit in limits]

@@ -11,6 +11,7 @@ from gpu_tenancy.domain.promises.wording import at, span
 
 if TYPE_CHECKING:
     from gpu_tenancy.api.pool import ReservationRules
+    from gpu_tenancy.domain.calendar import Booked
     from gpu_tenancy.domain.promises.facts import Booking
     from gpu_tenancy.domain.promises.windows import Held
 
@@ -25,6 +26,7 @@ class NotAccepted(Exception):  # noqa: N818  # an outcome, not a failure
         reason, message, offers: as in `Refusal`.
         waits: whether it is to be asked again.
         wake: for one that waits, when time alone changes the answer.
+        claim: for one that waits for the pool, what it keeps from those behind it.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class NotAccepted(Exception):  # noqa: N818  # an outcome, not a failure
         offers: tuple[Window, ...] = (),
         waits: bool = False,
         wake: tuple[int, ...] = (),
+        claim: Booked | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -42,6 +45,7 @@ class NotAccepted(Exception):  # noqa: N818  # an outcome, not a failure
         self.offers = offers
         self.waits = waits
         self.wake = wake
+        self.claim = claim
 
 
 def admit(booking: Booking, held: Held | None, rules: ReservationRules, now: int) -> Wanted:

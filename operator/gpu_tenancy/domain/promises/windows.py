@@ -88,6 +88,19 @@ class Held:
         return self.end - min(seconds(rules.gracePeriod), (self.end - self.start) // 4)
 
 
+def beyond(window: Booked, held: Held | None) -> list[Booked]:
+    """Give what a window takes on top of what is held already."""
+    if held is None or held.end <= window.start or window.end <= held.start:
+        return [window]
+    start, end = max(window.start, held.start), min(window.end, held.end)
+    parts = [
+        window._replace(end=start),
+        Booked(start, end, window.gpus - held.gpus),
+        window._replace(start=end),
+    ]
+    return [part for part in parts if part.start < part.end and part.gpus > 0]
+
+
 class Wanted(NamedTuple):
     """The window that a spec asks for: it begins anywhere from `first` to `last`, which are one if it is fixed."""
 

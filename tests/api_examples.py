@@ -98,6 +98,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
                     "spot": 64,
                     "reservable": 256,
                     "gpuHours": {"limit": 50000, "period": "Month"},
+                    "sharing": "Shared",
                     "namespaces": [
                         {"name": "neura-train", "guaranteed": 24, "spot": 60},
                         {"name": "neura-serve", "guaranteed": 8},

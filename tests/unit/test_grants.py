@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from gpu_tenancy.api.tenant import GpuGrant, TenantNamespace
-from gpu_tenancy.domain.grants import Share, clip, shares, unassigned
+from gpu_tenancy.domain.grants import Share, shares, unassigned
 
 
 def names(*entries: str | tuple[str, str]) -> list[TenantNamespace]:
@@ -39,8 +39,8 @@ def test_what_is_said_of_every_namespace_may_leave_something_to_nobody():
     assert unassigned(grant(32, 64), names("a")) == Share()
 
 
-def test_granted_gpus_go_to_the_namespaces_in_their_order():
-    split = {"a": Share(20, 0), "b": Share(0, 5), "c": Share(12, 0)}
-    assert clip(split, 32) == {"a": 20, "b": 0, "c": 12}
-    assert clip(split, 25) == {"a": 20, "b": 0, "c": 5}
-    assert clip(split, 3) == {"a": 3, "b": 0, "c": 0}
+def test_what_is_shared_is_everybodys_beyond_what_is_said():
+    said = grant(32, 64, a=(8, None)).model_copy(update={"sharing": "Shared"})
+    assert shares(said, names("a", "b")) == {"a": Share(8, 64, 24), "b": Share(0, 0, 24)}
+    assert unassigned(said, names("a", "b")) == Share()
+    assert unassigned(said, []) == Share(32, 64)

@@ -111,7 +111,7 @@ class NamespaceShare(ApiModel):
     name: NamespaceName
     """One of the tenant's namespaces."""
     guaranteed: GpuCount = 0
-    """Its part of the guaranteed GPUs."""
+    """Its part of the guaranteed GPUs; of shared ones, what it has at least."""
     spot: GpuCount | None = None
     """Its part of the spot ceiling; by default what the others leave."""
 
@@ -138,6 +138,9 @@ class GpuGrant(ApiModel):
     """Ceiling for all their reservations at one instant."""
     gpuHours: GpuHours | None = None
     """A budget of reserved GPU-hours; without it the ceiling alone limits."""
+    sharing: Literal["Split", "Shared"] = "Split"
+    """Split: each namespace has its part of the guaranteed GPUs. Shared: what is not used follows the demand between
+    the namespaces, and together they never hold more than is guaranteed."""
     namespaces: Annotated[list[NamespaceShare], Field(max_length=MAX_NAMESPACES), ListType("map", ("name",))] = []
     """How guaranteed and spot are split; what is not split goes to the first namespace with this default pool,
     else to the first namespace."""

@@ -65,6 +65,8 @@ NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "Network
 ROLE_BINDING = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 PRIORITY_CLASS = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False)
 JOB = Resource("batch", "v1", "jobs", "Job")
+DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
+STATEFUL_SET = Resource("apps", "v1", "statefulsets", "StatefulSet")
 LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENT = Resource("events.k8s.io", "v1", "events", "Event")
 
@@ -101,6 +103,8 @@ BUILT_IN = Resources(
     ROLE_BINDING,
     PRIORITY_CLASS,
     JOB,
+    DEPLOYMENT,
+    STATEFUL_SET,
     LEASE,
     EVENT,
 )

@@ -7,13 +7,12 @@ keeps its progress and does not count as a failure. A reservation that is gone o
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpu_tenancy.domain.naming import RESERVATION_LABEL, RESUMED_ANNOTATION
-from gpu_tenancy.domain.quantity import parse
+from gpu_tenancy.reconcile.demand import extended_resources
 from gpu_tenancy.reconcile.plan import Delete, Evict, Operation, Plan, Ref, Update, plan
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class PodFacts:
             created=metadata["creationTimestamp"],
             reservation=metadata.get("labels", {}).get(RESERVATION_LABEL, ""),
             priority_class=spec.get("priorityClassName", ""),
-            gpus=_gpus(spec),
+            gpus=extended_resources(spec),
             grace=spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE),
             of_job=any(owner["kind"] == "Job" for owner in metadata.get("ownerReferences", [])),
             finished=raw.get("status", {}).get("phase") in {"Succeeded", "Failed"},
@@ -137,26 +136,6 @@ class DrainView:
     jobs: Sequence[JobFacts]
     pods: Sequence[PodFacts] = ()
     limits: Sequence[Limit] = ()
-
-
-def _gpus(spec: Mapping[str, Any]) -> Mapping[str, int]:
-    """Count what a pod holds as quotas and the scheduler do: init containers run before the others, unless they stay."""
-    running: Counter[str] = Counter()
-    most: Counter[str] = Counter()
-    for container in spec.get("initContainers", []):
-        asked = _extended(container)
-        if container.get("restartPolicy") == "Always":
-            running += asked
-        else:
-            most |= running + asked
-    for container in spec["containers"]:
-        running += _extended(container)
-    return most | running
-
-
-def _extended(container: Mapping[str, Any]) -> Counter[str]:
-    requests = container.get("resources", {}).get("requests", {})
-    return Counter({resource: int(parse(amount)) for resource, amount in requests.items() if "/" in resource})
 
 
 def plan_jobs(view: DrainView) -> Plan:

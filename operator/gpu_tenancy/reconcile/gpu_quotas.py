@@ -83,7 +83,7 @@ def _ceilings(
     reservable = {} if view.spec is None else {grant.pool: grant.reservable for grant in view.spec.gpus}
     for pool, spec in view.pools.items():
         share = split.get(pool, {}).get(namespace, Share())
-        yield pool, Tier.GUARANTEED, share.guaranteed
+        yield pool, Tier.GUARANTEED, share.guaranteed + share.shared
         yield pool, Tier.RESERVED, reservable.get(pool, 0)
         yield pool, Tier.SPOT, share.spot if spec.spot == "Enabled" else 0
 

@@ -29,6 +29,7 @@ from gpu_tenancy.domain.quantity import parse as parse_quantity
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.kube import resource as kinds
 from gpu_tenancy.kube.store import Entry, Store
+from gpu_tenancy.reconcile.demand import Missing
 from gpu_tenancy.reconcile.drain import JobFacts
 from gpu_tenancy.reconcile.observed import Observed
 from gpu_tenancy.reconcile.ownership import stands_in
@@ -129,7 +130,11 @@ class World:
         self.network_policies = _observed(kinds.NETWORK_POLICY, {"namespace": _namespace})
         self.role_bindings = _observed(kinds.ROLE_BINDING, {"namespace": _namespace})
         self.priority_classes = _observed(kinds.PRIORITY_CLASS)
-        self.jobs: Store[JobFacts] = Store(JobFacts.of, indexes={"namespace": _namespace})
+        self.jobs: Store[JobFacts | Missing] = Store(
+            lambda raw: JobFacts.of(raw) or Missing.of(raw), indexes={"namespace": _namespace}
+        )
+        self.deployments: Store[Missing] = Store(Missing.of, indexes={"namespace": _namespace})
+        self.stateful_sets: Store[Missing] = Store(Missing.of, indexes={"namespace": _namespace})
 
         self.catalogue = Derived(lambda: _specs(self.regions), self.regions, matters=spec_changed)
         self.pool_specs = Derived(lambda: _specs(self.pools), self.pools, matters=spec_changed)
@@ -149,7 +154,13 @@ class World:
     @property
     def reflected(self) -> Mapping[ApiResource, Store[Any]]:
         """The stores of Kubernetes' kinds, all their objects."""
-        return {kinds.NODE: self.nodes, kinds.NAMESPACE: self.namespaces, kinds.JOB: self.jobs}
+        return {
+            kinds.NODE: self.nodes,
+            kinds.NAMESPACE: self.namespaces,
+            kinds.JOB: self.jobs,
+            kinds.DEPLOYMENT: self.deployments,
+            kinds.STATEFUL_SET: self.stateful_sets,
+        }
 
     @property
     def managed(self) -> Mapping[ApiResource, Store[Any]]:
@@ -200,6 +211,19 @@ class World:
         children = [entry.value for store in stores for entry in store.by("namespace", namespace)]
         children += [entry.value.observed for entry in self.quotas.by("namespace", namespace)]
         return {child.ref: child for child in children}
+
+    def reserving_jobs(self, namespace: str) -> list[JobFacts]:
+        """List the Jobs of a namespace whose pods carry a reservation."""
+        return [entry.value for entry in self.jobs.by("namespace", namespace) if isinstance(entry.value, JobFacts)]
+
+    def missing(self, namespace: str) -> list[Missing]:
+        """List what the workloads of a namespace miss."""
+        entries = [
+            entry
+            for store in (self.jobs, self.deployments, self.stateful_sets)
+            for entry in store.by("namespace", namespace)
+        ]
+        return [entry.value for entry in entries if isinstance(entry.value, Missing)]
 
     def _refusals(self) -> Mapping[str, tuple[str, str]]:
         """Give the tenants whose spec is refused as a whole, with reason and message."""

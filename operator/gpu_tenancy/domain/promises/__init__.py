@@ -7,6 +7,7 @@ are raised only by what no other quota or pod still holds.
 
 from gpu_tenancy.domain.promises.decide import decide
 from gpu_tenancy.domain.promises.facts import (
+    Asking,
     Booking,
     Decision,
     Figures,
@@ -24,6 +25,7 @@ from gpu_tenancy.domain.promises.facts import (
 )
 
 __all__ = [
+    "Asking",
     "Booking",
     "Decision",
     "Figures",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gpu_tenancy.api.pool import GpuPoolSpec
-    from gpu_tenancy.domain.promises.facts import PoolFacts
+    from gpu_tenancy.domain.promises.facts import PoolFacts, StandingQuota
     from gpu_tenancy.domain.promises.rules import NotAccepted
     from gpu_tenancy.domain.promises.windows import Held
 
@@ -55,13 +55,13 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
         *guarantees.further_wishes(),
     ]
     targets = targets_of(facts.standing, wishes)
-    allotments = allot(facts.standing, wishes, targets, here)
+    allotments = allot(facts.standing, wishes, targets, here, guarantees.ceilings())
     return Decision(
         allotments=allotments,
         targets=targets,
         verdicts=register.verdicts(facts.spec, backed, short),
         promises=guarantees.promises(),
-        figures=_figures(allotments, free, at),
+        figures=_figures(allotments, facts.standing, free, at),
         overcommitted=sum(quota.committed for quota in facts.standing) > here,
         wake=_wake(facts.spec, lasting, register.waits.values(), at),
     )
@@ -114,12 +114,17 @@ def _reserved(lasting: Iterable[Held], backed: Mapping[str, int], spec: GpuPoolS
             yield Wish(QuotaKey(one.booking.namespace, Tier.RESERVED), min(backed[one.booking.uid], written.gpus))
 
 
-def _figures(allotments: Mapping[QuotaKey, int], free: Calendar, now: int) -> Figures:
+def _figures(
+    allotments: Mapping[QuotaKey, int], standing: Iterable[StandingQuota], free: Calendar, now: int
+) -> Figures:
     left = max(0, free.free_at(now))
     next_free = None if left else free.earliest(1, 1, now)
+    # What is lowered counts until it is seen to be: so what only moves between namespaces changes no figure.
+    hard = {quota.key: quota.hard for quota in standing}
+    promised = {key: max(gpus, hard.get(key, 0)) for key, gpus in allotments.items()}
     return Figures(
-        guaranteed=sum(gpus for key, gpus in allotments.items() if key.tier is Tier.GUARANTEED),
-        reserved=sum(gpus for key, gpus in allotments.items() if key.tier is Tier.RESERVED),
+        guaranteed=sum(gpus for key, gpus in promised.items() if key.tier is Tier.GUARANTEED),
+        reserved=sum(gpus for key, gpus in promised.items() if key.tier is Tier.RESERVED),
         free=left,
         next_free=None if next_free is None else instant(next_free),
     )

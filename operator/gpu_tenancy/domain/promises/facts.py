@@ -136,6 +136,19 @@ class Booking:
     since: datetime | None = None
 
 
+class Asking(NamedTuple):
+    """Pods of a workload that are missing: it would have them if it could.
+
+    Attributes:
+        gpus: what each of them asks for.
+        pods: how many.
+    """
+
+    namespace: str
+    gpus: int
+    pods: int
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What a tenant's contract says about the pool, in GPUs.
@@ -145,7 +158,8 @@ class Grant:
         guaranteed: what is asked for as always theirs.
         reservable: the ceiling for all its reservations at one instant.
         hours: the budget of its reservations, if it has one.
-        shares: the split over its namespaces, in order; what is granted fills them from the first.
+        shares: its namespaces' parts, in order; what is granted fills them from the first.
+        asking: who wants more of what its namespaces share.
         granted: what was granted before, as the tenant's status says. None if it says nothing: then it is what stands
             in the namespaces' quotas.
     """
@@ -156,6 +170,7 @@ class Grant:
     reservable: int = 0
     hours: GpuHours | None = None
     shares: Mapping[str, Share] = field(default_factory=dict)
+    asking: tuple[Asking, ...] = ()
     granted: int | None = None
 
 

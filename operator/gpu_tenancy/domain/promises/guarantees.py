@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.grants import clip
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises.facts import Promise, QuotaKey
-from gpu_tenancy.domain.promises.quotas import Wish
+from gpu_tenancy.domain.promises.quotas import Ceiling, Wish
+from gpu_tenancy.domain.promises.sharing import hand_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +45,10 @@ class Guarantees:
     """
 
     def __init__(self, facts: PoolFacts, capacity: int) -> None:
-        standing = {quota.key.namespace: quota.hard for quota in facts.standing if quota.key.tier is Tier.GUARANTEED}
+        guaranteed = [quota for quota in facts.standing if quota.key.tier is Tier.GUARANTEED]
+        standing = {quota.key.namespace: quota.hard for quota in guaranteed}
+        self._used = {quota.key.namespace: quota.used for quota in guaranteed}
+        self._node = facts.spec.gpusPerNode
         self._frozen = {name: hard for name, hard in sorted(standing.items()) if name in facts.frozen}
         self._claims = [
             _Claim(grant, min(grant.guaranteed, _promised_before(grant, standing)))
@@ -81,15 +84,21 @@ class Guarantees:
         for namespace, hard in self._frozen.items():
             yield Wish(QuotaKey(namespace, Tier.GUARANTEED), hard)
         for claim in self._claims:
-            yield from self._wishes(clip(claim.grant.shares, claim.backed))
+            yield from self._wishes(claim, 0, claim.backed)
 
     def further_wishes(self) -> Iterator[Wish]:
         """Give what quotas should allow on top, of the promises made now."""
         for claim in self._claims:
-            if claim.more:
-                before = clip(claim.grant.shares, claim.backed)
-                after = clip(claim.grant.shares, claim.backed + claim.more)
-                yield from self._wishes({namespace: after[namespace] - before[namespace] for namespace in after})
+            yield from self._wishes(claim, claim.backed, claim.backed + claim.more)
+
+    def ceilings(self) -> list[Ceiling]:
+        """Give what each tenant's quotas may hold together: they are lowered before others of them are raised."""
+        return [
+            Ceiling(
+                [QuotaKey(namespace, Tier.GUARANTEED) for namespace in claim.grant.shares], claim.backed + claim.more
+            )
+            for claim in self._claims
+        ]
 
     def promises(self) -> dict[str, Promise]:
         """Give the outcome for each tenant."""
@@ -98,10 +107,15 @@ class Guarantees:
             for claim in sorted(self._claims, key=lambda claim: claim.grant.tenant)
         }
 
-    def _wishes(self, split: Mapping[str, int]) -> Iterator[Wish]:
-        for namespace, gpus in split.items():
-            if gpus and namespace not in self._frozen:
-                yield Wish(QuotaKey(namespace, Tier.GUARANTEED), gpus)
+    def _wishes(self, claim: _Claim, after: int, until: int) -> Iterator[Wish]:
+        """Give the wishes for a tenant's GPUs from one number to another, as they are handed out one by one."""
+        begin = 0
+        for namespace, gpus in hand_out(claim.grant, claim.backed + claim.more, self._used, self._node):
+            end = begin + gpus
+            part = min(end, until) - max(begin, after)
+            if part > 0 and namespace not in self._frozen:
+                yield Wish(QuotaKey(namespace, Tier.GUARANTEED), part)
+            begin = end
 
 
 def _promised_before(grant: Grant, standing: Mapping[str, int]) -> int:

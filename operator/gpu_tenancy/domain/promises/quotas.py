@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from gpu_tenancy.domain.promises.facts import QuotaKey, StandingQuota
 
@@ -20,6 +20,13 @@ class Wish(NamedTuple):
     """GPUs that a quota should allow, on top of the wishes for it before."""
 
     key: QuotaKey
+    gpus: int
+
+
+class Ceiling(NamedTuple):
+    """What several quotas may hold together, such as a tenant's guaranteed ones."""
+
+    keys: Collection[QuotaKey]
     gpus: int
 
 
@@ -32,7 +39,11 @@ def targets_of(standing: Iterable[StandingQuota], wishes: Iterable[Wish]) -> dic
 
 
 def allot(
-    standing: Iterable[StandingQuota], wishes: Iterable[Wish], targets: Mapping[QuotaKey, int], capacity: int
+    standing: Iterable[StandingQuota],
+    wishes: Iterable[Wish],
+    targets: Mapping[QuotaKey, int],
+    capacity: int,
+    ceilings: Sequence[Ceiling] = (),
 ) -> dict[QuotaKey, int]:
     """Decide what each quota is to allow now.
 
@@ -41,14 +52,20 @@ def allot(
         wishes: the most important first.
         targets: the sums of the wishes.
         capacity: GPUs that may be promised now.
+        ceilings: of quotas that are in none twice; no raise takes them beyond it.
     """
     committed = Counter({quota.key: quota.committed for quota in standing})
     hard = dict.fromkeys(targets, 0) | {quota.key: min(quota.hard, targets[quota.key]) for quota in standing}
     left = max(0, capacity - committed.total())
+    under = {key: number for number, ceiling in enumerate(ceilings) for key in ceiling.keys}
+    below = [max(0, ceiling.gpus - sum(committed[key] for key in ceiling.keys)) for ceiling in ceilings]
     wished: Counter[QuotaKey] = Counter()
     for key, gpus in wishes:
         wished[key] += gpus
         paid = min(left, max(0, wished[key] - committed[key]))
+        if key in under:
+            paid = min(paid, below[under[key]])
+            below[under[key]] -= paid
         left -= paid
         committed[key] += paid
         hard[key] = max(hard[key], min(wished[key], committed[key]))

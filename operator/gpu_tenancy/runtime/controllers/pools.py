@@ -9,7 +9,7 @@ from gpu_tenancy.domain.capacity import PoolCapacity
 from gpu_tenancy.domain.conditions import holds
 from gpu_tenancy.domain.grants import Share, shares
 from gpu_tenancy.domain.naming import Tier
-from gpu_tenancy.domain.promises import Booking, Grant, PoolFacts, QuotaKey, StandingQuota, State, decide
+from gpu_tenancy.domain.promises import Asking, Booking, Grant, PoolFacts, QuotaKey, StandingQuota, State, decide
 from gpu_tenancy.reconcile.plan import Plan
 from gpu_tenancy.reconcile.pools import PoolView, plan_pool
 from gpu_tenancy.reconcile.reservations import booking, grows, plan_reservation, plan_without_pool
@@ -129,8 +129,18 @@ class PoolController:
             reservable=grant.reservable,
             hours=grant.gpuHours,
             shares=dict(self._shares(grant, tenant)),
+            asking=tuple(self._asking(grant, tenant)) if grant.sharing == "Shared" else (),
             granted=before,
         )
+
+    def _asking(self, grant: GpuGrant, tenant: Tenant) -> Iterator[Asking]:
+        """List the pods that the tenant's workloads miss, of those that ask for GPUs of the grant."""
+        resource = self._world.pool_specs()[grant.pool].resourceName
+        for namespace in tenant.spec.namespaces:
+            for missing in self._world.missing(namespace.name):
+                gpus = dict(missing.gpus).get(resource)
+                if gpus and (missing.pool or namespace.defaultPool) == grant.pool:
+                    yield Asking(namespace.name, gpus, missing.pods)
 
     def _shares(self, grant: GpuGrant, tenant: Tenant) -> Iterable[tuple[str, Share]]:
         """Leave out namespaces that are another tenant's: nothing of this grant may reach them."""

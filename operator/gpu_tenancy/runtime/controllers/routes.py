@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.naming import TENANT_LABEL, Tier, quota_of
+from gpu_tenancy.reconcile.demand import Missing
+from gpu_tenancy.reconcile.drain import JobFacts
 from gpu_tenancy.runtime.controllers.nodes import NodeController
 from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
 from gpu_tenancy.runtime.controllers.regions import RegionController
@@ -58,6 +60,8 @@ class Controllers:
             store.subscribe(self._child_changed)
         world.priority_classes.subscribe(self._class_changed)
         world.jobs.subscribe(self._job_changed)
+        for workloads in (world.jobs, world.deployments, world.stateful_sets):
+            workloads.subscribe(self._demand_changed)
 
     def begin(self) -> Mapping[Topic, Controller]:
         """Queue everything there is; what is in line already costs no write."""
@@ -66,7 +70,8 @@ class Controllers:
         owners = {self._world.owner(entry.key.name) for entry in self._world.namespaces.snapshot().values()}
         self._add(Topic.TENANT, owners - {""})
         reserving = {e.key.namespace for e in self._world.quotas.snapshot().values() if e.value.tier is Tier.RESERVED}
-        reserving |= {entry.key.namespace for entry in self._world.jobs.snapshot().values()}
+        jobs = self._world.jobs.snapshot().values()
+        reserving |= {entry.key.namespace for entry in jobs if isinstance(entry.value, JobFacts)}
         for namespace in reserving:
             self._workloads.vacate(namespace)
         return self._by_topic
@@ -160,5 +165,13 @@ class Controllers:
         if named := quota_of(key.name):
             self._add(Topic.POOL, [named[0]])
 
-    def _job_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
-        self._add(Topic.WORKLOADS, [key.namespace])
+    def _job_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
+        if any(entry is not None and isinstance(entry.value, JobFacts) for entry in (old, new)):
+            self._add(Topic.WORKLOADS, [key.namespace])
+
+    def _demand_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
+        """Look again at pools of which the namespace shares something, if what its workloads miss has changed."""
+        missing = any(entry is not None and isinstance(entry.value, Missing) for entry in (old, new))
+        spec = self._world.tenant_specs().get(self._world.owner(key.namespace)) if missing else None
+        if spec is not None:
+            self._add_soon(Topic.POOL, (grant.pool for grant in spec.gpus if grant.sharing == "Shared"))

@@ -60,7 +60,7 @@ class WorkloadController:
             entry.key.name: _untouched(entry.uid) if isinstance(entry.value, Broken) else self._phase(entry.value)
             for entry in self._world.reservations.by("namespace", name)
         }
-        jobs = [entry.value for entry in self._world.jobs.by("namespace", name)]
+        jobs = self._world.reserving_jobs(name)
         # A Job that cannot be written must not hold up the pods that have to go.
         failure: ExecutionError | None = None
         try:

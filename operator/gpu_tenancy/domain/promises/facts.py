@@ -270,7 +270,7 @@ class Figures:
     """The pool in numbers of GPUs.
 
     Attributes:
-        guaranteed, reserved: in quotas, when the allotments are written.
+        guaranteed, reserved: in quotas, when the allotments are written; what is lowered counts until that is seen.
         free: promised to nobody now.
         next_free: when some become free, if none are.
     """

@@ -1,0 +1,138 @@
+"""GPUs that a tenant's namespaces share, against a real control plane: what is used, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
+from cluster.test_operator import GPU, ROOT, pod, pool, ready, region, running, tenant
+from gpu_tenancy.localcluster import ControlPlane, nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+QUOTA = "gpu-b200-guaranteed"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A site with 32 B200 GPUs."""
+    with ControlPlane(tmp_path_factory.mktemp("usage-cluster")) as control_plane:
+        install_charts(control_plane, ROOT)
+        cluster = Cluster(control_plane)
+        asyncio.run(nodes.add(control_plane, model="dgx-b200", count=4, region="eu-de"))
+        cluster.apply(region("eu-de", "DE", ["DE", "EU", "EEA"]), pool("b200", "NVIDIA-B200"))
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
+    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as process:
+        yield process
+
+
+def template(namespace: str, gpus: int) -> dict[str, Any]:
+    one = pod("", namespace, gpus, app="web")
+    return {"metadata": {"labels": one["metadata"]["labels"]}, "spec": one["spec"]}
+
+
+def deployment(name: str, namespace: str, replicas: int, gpus: int) -> dict[str, Any]:
+    selector = {"matchLabels": {"app": "web"}}
+    spec = {"replicas": replicas, "selector": selector, "template": template(namespace, gpus)}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def job(name: str, namespace: str, gpus: int) -> dict[str, Any]:
+    body = template(namespace, gpus)
+    spec = {"template": {**body, "spec": {**body["spec"], "restartPolicy": "Never"}}}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
+def held(quota: dict[str, Any]) -> int:
+    """What a quota keeps from others: the most of what it is to allow, allows, and is used."""
+    status = quota.get("status", {})
+    amounts = (quota["spec"].get("hard", {}), status.get("hard", {}), status.get("used", {}))
+    return max(int(amount.get(GPU, "0")) for amount in amounts)
+
+
+@contextmanager
+def never_more_than(cluster: Cluster, gpus: int, *namespaces: str) -> Iterator[list[int]]:
+    """Look again and again, each time at one instant, at what the quotas hold together."""
+    seen: list[int] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            quotas = [one for one in cluster.list("resourcequota") if one["metadata"]["name"] == QUOTA]
+            seen.append(sum(held(one) for one in quotas if one["metadata"]["namespace"] in namespaces))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+    assert seen
+    assert max(seen) <= gpus
+
+
+def hard(cluster: Cluster, namespace: str) -> int:
+    found = cluster.get("resourcequota", QUOTA, namespace)
+    return -1 if found is None else int(found.get("status", {}).get("hard", {}).get(GPU, "-1"))
+
+
+def pods_of(cluster: Cluster, namespace: str) -> int:
+    return sum(one.get("status", {}).get("phase") == "Running" for one in cluster.list("pod", namespace))
+
+
+def test_shared_gpus_follow_the_workloads_and_never_exceed_the_grant(
+    cluster: Cluster, operator: OperatorProcess
+) -> None:
+    grant = {"pool": "b200", "guaranteed": 16, "sharing": "Shared"}
+    cluster.apply(tenant("sharer", "sharer-a", "sharer-b", gpus=[grant]))
+    ready(cluster, "sharer")
+    eventually(lambda: (hard(cluster, "sharer-a"), hard(cluster, "sharer-b")) == (8, 8))
+
+    with never_more_than(cluster, 16, "sharer-a", "sharer-b"):
+        cluster.create(deployment("web", "sharer-b", 2, 8))
+        eventually(lambda: pods_of(cluster, "sharer-b") == 2)
+        assert (hard(cluster, "sharer-a"), hard(cluster, "sharer-b")) == (0, 16)
+
+        cluster.create(job("train", "sharer-a", 8))
+        eventually(lambda: cluster.list("event", "sharer-a"))
+        assert pods_of(cluster, "sharer-a") == 0
+        cluster.kubectl("scale", "deployment/web", "--replicas=1", "-n", "sharer-b")
+        eventually(lambda: pods_of(cluster, "sharer-a") == 1)
+
+    assert (hard(cluster, "sharer-a"), hard(cluster, "sharer-b")) == (8, 8)
+    operator.stop()
+    operator.start()
+    ready(cluster, "sharer")
+    assert operator.writes() == 0
+
+
+def test_a_namespace_keeps_what_it_has_at_least(cluster: Cluster, operator: OperatorProcess) -> None:
+    assert operator.running
+    least = [{"name": "keeper-a", "guaranteed": 4}]
+    grant = {"pool": "b200", "guaranteed": 8, "sharing": "Shared", "namespaces": least}
+    cluster.apply(tenant("keeper", "keeper-a", "keeper-b", gpus=[grant]))
+    ready(cluster, "keeper")
+
+    cluster.create(deployment("web", "keeper-b", 2, 4))
+    eventually(lambda: hard(cluster, "keeper-b") == 4)
+    eventually(lambda: pods_of(cluster, "keeper-b") == 1)
+    assert hard(cluster, "keeper-a") == 4
+    cluster.create(pod("own", "keeper-a", 4))
+    running(cluster, "own", "keeper-a")

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import math
 import random
+import statistics
 import time
+import tracemalloc
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
 from bench.report import Figure
-from gpu_tenancy.domain.promises import PoolFacts, decide
+from gpu_tenancy.domain.calendar import seconds
+from gpu_tenancy.domain.promises import Book, NotAccepted, PoolFacts, decide
 from gpu_tenancy.kube.client import Page, WatchEvent
 from gpu_tenancy.kube.reflector import Reflector
 from gpu_tenancy.kube.resource import RESOURCE_QUOTA
@@ -20,7 +28,7 @@ from promise_facts import NOW, booking, capacity, grant, pool, rules, settled, s
 from tenant_world import NEURA, Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from bench.raw import Manifest
     from gpu_tenancy.domain.promises import Booking
@@ -28,10 +36,11 @@ if TYPE_CHECKING:
 
 GPUS = 10_000
 TENANTS = 500
-RESERVATIONS = 2_000
+RESERVATIONS = 10_000
+CURVE = (1_000, 3_000, 10_000, 30_000, 100_000)
 EVENTS = 10_000
 _HORIZON_HOURS = 90 * 24
-_MILLI, _MICRO = 1e3, 1e6
+_MILLI, _MICRO, _MEBI = 1e3, 1e6, 1 << 20
 
 
 def pure(quota: Manifest) -> list[Figure]:
@@ -44,27 +53,75 @@ def pure(quota: Manifest) -> list[Figure]:
 
 
 def _decide() -> list[Figure]:
+    new = _site(RESERVATIONS)
+    decision = decide(new, NOW)
+    old = settled(new, decision)
+    what = f"decide: {GPUS:,} GPUs, {TENANTS} tenants, {RESERVATIONS:,} reservations"
+    return [
+        Figure(f"{what}, all new", _cpu(lambda: decide(new, NOW), _MILLI, repeat=3), "ms CPU", target=1000, below=True),
+        Figure(f"{what}, decided before", _cpu(lambda: decide(old, NOW), _MILLI, repeat=5), "ms CPU"),
+        Figure(f"{what}, memory", [_memory()], "MiB", target=100, below=True),
+        Figure(
+            f"book: one more beside {RESERVATIONS:,} reservations, p99", _accept(new), "ms CPU", target=2, below=True
+        ),
+        *_curve(),
+    ]
+
+
+def _site(reservations: int) -> PoolFacts:
+    """Make a pool that is nearly booked out; it grows with the number of reservations."""
     chance = random.Random(1)  # noqa: S311  # nothing secret about it
-    names = [f"tenant-{number:03}" for number in range(TENANTS)]
+    names = [f"tenant-{number:05}" for number in range(reservations * TENANTS // RESERVATIONS)]
 
     def asked(number: int) -> Booking:
         start = chance.uniform(1, _HORIZON_HOURS)
-        wanted = spec(chance.choice([8, 16, 32, 64, 128, 256]), start, start + chance.uniform(1, 72))
-        return booking(f"r{number:04}", wanted, chance.choice(names), created=-1 - number / 3600)
+        wanted = spec(chance.choice([8, 8, 16, 32, 64, 128]), start, start + chance.uniform(1, 72))
+        return booking(f"r{number:06}", wanted, chance.choice(names), created=-1 - number / 3600)
 
-    new = PoolFacts(
+    return PoolFacts(
         spec=pool(reservations=rules(horizon=f"{_HORIZON_HOURS + 72}h")),
-        capacity=capacity(GPUS),
-        grants=tuple(grant(name, 4, 1000) for name in names),
-        bookings=tuple(map(asked, range(RESERVATIONS))),
-        standing=(),
+        capacity=capacity(reservations * GPUS // RESERVATIONS),
+        grants=tuple(grant(name, 2, 1000) for name in names),
+        bookings=tuple(map(asked, range(reservations))),
     )
-    old = settled(new, decide(new, NOW))
-    what = f"decide: {GPUS:,} GPUs, {TENANTS} tenants, {RESERVATIONS:,} reservations"
-    return [
-        Figure(f"{what}, all new", _cpu(lambda: decide(new, NOW), _MILLI, repeat=3), "ms CPU"),
-        Figure(f"{what}, decided before", _cpu(lambda: decide(old, NOW), _MILLI, repeat=5), "ms CPU"),
-    ]
+
+
+def _memory() -> float:
+    """Say what the facts and the decision take, at most."""
+    gc.collect()
+    tracemalloc.start()
+    facts = _site(RESERVATIONS)
+    decide(facts, NOW)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / _MEBI
+
+
+def _accept(facts: PoolFacts) -> list[float]:
+    """Time requests one by one, whether they are accepted or refused with offers, in a book that is kept."""
+    book = Book(facts, seconds(NOW))
+    for one in facts.bookings:
+        _ask(book, one)
+    again = [replace(one, uid=f"{one.uid}-again") for one in facts.bookings[::5]]
+    runs = [_cpu(partial(_ask, book, one), _MILLI, repeat=1)[0] for one in again]
+    return [sorted(runs)[len(runs) * 99 // 100]]
+
+
+def _ask(book: Book, one: Booking) -> None:
+    with suppress(NotAccepted):
+        book.accept(one)
+
+
+def _curve() -> Iterator[Figure]:
+    """Compare with n log n, from the smallest number on; a site ten times as large has ten times the tenants."""
+    unit = 0.0
+    for number in CURVE:
+        facts = _site(number)
+        growth = number * math.log2(number)
+        took = _cpu(partial(decide, facts, NOW), _MILLI, repeat=3 if number < RESERVATIONS else 1)
+        unit = unit or statistics.median(took) / growth
+        name = f"decide: {number:,} reservations, all new; the floor is n log n"
+        yield Figure(name, took, "ms CPU", floors=[unit * growth], target=1.5)
 
 
 def _plan_tenant() -> list[Figure]:

@@ -66,7 +66,7 @@ def parse_instant(text: str) -> datetime:
 
 def format_instant(value: datetime) -> str:
     """Write an instant as RFC 3339 in UTC, to the second."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{value.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 
 def parse_day(text: str) -> date:

@@ -72,6 +72,9 @@ class HourBudget:
         """Count a window no longer."""
         self.book(booked._replace(gpus=-booked.gpus))
 
+    def advance(self, now: int) -> None:
+        """Let time pass: what was booked in a period stays booked in it."""
+
     def left(self, at: int) -> int:
         """Say how many GPU-seconds are left in the period of an instant."""
         return max(0, self.hours.limit * _HOUR - self._booked[period_of(at, self._period)[0]])

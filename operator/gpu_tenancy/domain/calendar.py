@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from gpu_tenancy.domain.steps import ENDLESS, Steps
@@ -148,16 +149,16 @@ One that asks for late instants gives the last one up to it instead.
 
 def agreed(questions: Sequence[Question], not_before: int) -> int | None:
     """Find the first instant at which all the questions hold; the last one if they ask for late instants."""
-    at = not_before
-    while True:
-        before = at
-        for question in questions:
-            answer = question(at)
-            if answer is None:
-                return None
-            at = answer
-        if at == before:
+    at, agreeing = not_before, 0
+    for question in cycle(questions):
+        answer = question(at)
+        if answer is None:
+            return None
+        agreeing = agreeing + 1 if answer == at else 1
+        at = answer
+        if agreeing == len(questions):
             return at
+    return at
 
 
 def offers(question: Question, duration: int, not_before: int, count: int = 3) -> list[int]:

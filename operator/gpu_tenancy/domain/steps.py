@@ -181,10 +181,10 @@ class _Branch:
 
     def last(self, start: int, end: int, level: int, bound: int, *, reached: bool) -> int | None:
         extremes = self.highs if reached else self.lows
-        first, last = self._touched(start, end)
+        first, last = bisect_right(self.starts, start, 1) - 1, bisect_left(self.starts, end)
         for number in range(last - 1, first - 1, -1):
             if (extremes[number] >= level) is reached:
-                until = self._bound(number, bound)
+                until = self.starts[number + 1] if number + 1 < len(self.starts) else bound
                 found = self.parts[number].last(start, end, level - self.raised[number], until, reached=reached)
                 if found is not None:
                     return found

@@ -5,6 +5,7 @@ new reservations; within each, who was there first. What was promised is kept wh
 are raised only by what no other quota or pod still holds.
 """
 
+from gpu_tenancy.domain.promises.book import Book
 from gpu_tenancy.domain.promises.decide import decide
 from gpu_tenancy.domain.promises.facts import (
     Asking,
@@ -23,14 +24,19 @@ from gpu_tenancy.domain.promises.facts import (
     Verdict,
     Window,
 )
+from gpu_tenancy.domain.promises.rules import NotAccepted
+from gpu_tenancy.domain.promises.windows import Held
 
 __all__ = [
     "Asking",
+    "Book",
     "Booking",
     "Decision",
     "Figures",
     "Grant",
+    "Held",
     "Ledger",
+    "NotAccepted",
     "PoolFacts",
     "Promise",
     "QuotaKey",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from gpu_tenancy.domain.calendar import BEGINNING, FOREVER, Booked, Calendar, instant, seconds
 from gpu_tenancy.domain.capacity import promisable, promisable_over_time
 from gpu_tenancy.domain.naming import Tier
+from gpu_tenancy.domain.promises.book import Book
 from gpu_tenancy.domain.promises.facts import Decision, Figures, QuotaKey
 from gpu_tenancy.domain.promises.guarantees import Guarantees
 from gpu_tenancy.domain.promises.quotas import Wish, allot, targets_of
 from gpu_tenancy.domain.promises.register import Register
-from gpu_tenancy.domain.promises.requests import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,20 +34,17 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
         now: an aware instant.
     """
     at, here = seconds(now), promisable(facts.capacity, facts.spec, now)
-    levels = promisable_over_time(facts.capacity, facts.spec)
     guarantees, register = Guarantees(facts, here), Register(facts, at)
-    free = Calendar(levels, [_always(guarantees.promised), *(one.occupied for one in register.lasting())], at)
-    desk = Desk(facts, at, free, register.held.values())
+    book = Book(facts, at, register.held.values(), guarantees.promised)
 
     # A change that is accepted may free what others wait for, so everyone is asked until nobody gets anything more.
     asking = True
     while asking:
-        free.book(_always(guarantees.extend(lambda: _room(free, register.lasting(), at))))
-        asking = register.take_turns(desk)
+        book.guarantee(guarantees.extend(book.room))
+        asking = register.take_turns(book)
 
     lasting = register.lasting()
-    suspects = [one for one in lasting if free.free_over(*one.occupied[:2]) < 0]
-    short = _short(Calendar(levels, [_always(guarantees.promised)], at), suspects)
+    short = _short(facts, guarantees.promised, lasting, book.free, at)
     backed = _back(lasting, guarantees.unbacked, at)
     wishes = [
         *guarantees.standing_wishes(),
@@ -61,33 +58,31 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
         targets=targets,
         verdicts=register.verdicts(facts.spec, backed, short),
         promises=guarantees.promises(),
-        figures=_figures(allotments, facts.standing, free, at),
+        figures=_figures(allotments, facts.standing, book.free, at),
         overcommitted=sum(quota.committed for quota in facts.standing) > here,
         wake=_wake(facts.spec, lasting, register.waits.values(), at),
     )
 
 
-def _room(free: Calendar, lasting: Iterable[Held], now: int) -> int:
-    """Say how many more GPUs may be promised for good: those free now and whenever reservations hold any."""
-    return min([free.free_at(now), *(free.free_over(max(now, one.start), one.occupied.end) for one in lasting)])
-
-
-def _always(gpus: int) -> Booked:
-    return Booked(BEGINNING, FOREVER, gpus)
-
-
-def _short(free: Calendar, suspects: Iterable[Held]) -> frozenset[str]:
+def _short(facts: PoolFacts, guaranteed: int, lasting: Iterable[Held], free: Calendar, now: int) -> frozenset[str]:
     """Find those that the pool cannot keep in full: where too much is promised, the latest promise gives way.
 
     Args:
-        free: what is left to all of them.
-        suspects: all that cross an instant at which too much is promised, the oldest promise first.
+        facts: the pool.
+        guaranteed: what comes before all of them.
+        lasting: all of them, the oldest promise first.
+        free: what they leave; below zero where too much is promised.
+        now: in seconds.
     """
+    if free.free_over(now, FOREVER) >= 0:
+        return frozenset()
     short: set[str] = set()
-    for one in suspects:
-        if not free.fits(one.window):
-            short.add(one.booking.uid)
-        free.book(one.occupied)
+    left = Calendar(promisable_over_time(facts.capacity, facts.spec), [Booked(BEGINNING, FOREVER, guaranteed)], now)
+    for one in lasting:
+        if free.free_over(one.occupied.start, one.occupied.end) < 0:
+            if not left.fits(one.window):
+                short.add(one.booking.uid)
+            left.book(one.occupied)
     return frozenset(short)
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gpu_tenancy.api.pool import GpuPoolSpec, ReservationRules
+    from gpu_tenancy.domain.promises.book import Book
     from gpu_tenancy.domain.promises.facts import Booking, PoolFacts, Refusal, Verdict
-    from gpu_tenancy.domain.promises.requests import Desk
 
 
 MAX_ASKING = 200
@@ -64,20 +64,20 @@ class Register:
         """Give what is promised and not yet over and cleaned up, the oldest promise first."""
         return sorted((one for one in self.held.values() if one.occupied.end > self._now), key=lambda one: one.rank)
 
-    def take_turns(self, desk: Desk) -> bool:
+    def take_turns(self, book: Book) -> bool:
         """Let everyone who asks ask once, first come first served, and say whether anyone got anything."""
         asking, self._asking, self.waits = self._asking, [], {}
         got = False
         for booking in asking:
             held = self.held.get(booking.uid)
             try:
-                self.held[booking.uid] = desk.take(booking, held)
+                self.held[booking.uid] = book.accept(booking)
             except NotAccepted as outcome:
                 self._turn_away(booking, held, outcome)
             else:
                 self.refusals.pop(booking.uid, None)  # it waited in an earlier turn
                 got = True
-        desk.drop_claims()
+        book.drop_claims()
         return got
 
     def _place(self, booking: Booking) -> tuple[int, datetime, str, str]:

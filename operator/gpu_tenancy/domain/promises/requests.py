@@ -51,9 +51,9 @@ class Desk:
         if share < total:
             shared = Calendar([(BEGINNING, share)], (one.occupied for one in held), now)
             self._pool.append(pool_limit(shared, self._gap, "left for reservations"))
-        self._held_by: defaultdict[str, list[Held]] = defaultdict(list)
+        self._held_by: defaultdict[str, dict[str, Held]] = defaultdict(dict)
         for one in held:
-            self._held_by[one.booking.tenant].append(one)
+            self._held_by[one.booking.tenant][one.booking.uid] = one
         self._limits_of: dict[str, list[Limit]] = {}
         self._claims: list[tuple[Limit, Booked]] = []
 
@@ -66,21 +66,18 @@ class Desk:
         """
         limits = self._limits(self._grant(booking))
         if held is not None:
-            for limit in limits:
-                limit.release(held.window)
+            self.drop(held)
         try:
             start, end = self._choose(booking, held, limits)
         except NotAccepted as outcome:
             if held is not None:
-                for limit in limits:
-                    limit.book(held.window)
+                self.enter(held)
             if outcome.claim is not None:
                 self._book_claim(beyond(outcome.claim, held), limits)
             raise
         forfeited = 0 if held is None else held.forfeited
         accepted = Held(booking, start, end, booking.spec.gpus, self._now, self._gap, forfeited)
-        for limit in limits:
-            limit.book(accepted.window)
+        self.enter(accepted)
         return accepted
 
     def _book_claim(self, parts: Iterable[Booked], limits: Iterable[Limit]) -> None:
@@ -93,6 +90,26 @@ class Desk:
         for limit, part in self._claims:
             limit.release(part)
         self._claims.clear()
+
+    def enter(self, held: Held) -> None:
+        """Book a window, whether it fits or not."""
+        tenant = held.booking.tenant
+        self._held_by[tenant][held.booking.uid] = held
+        for limit in self._limits_of.get(tenant, self._pool):
+            limit.book(held.window)
+
+    def drop(self, held: Held) -> None:
+        """Give back what was booked."""
+        tenant = held.booking.tenant
+        del self._held_by[tenant][held.booking.uid]
+        for limit in self._limits_of.get(tenant, self._pool):
+            limit.release(held.window)
+
+    def advance(self, now: int) -> None:
+        """Let time pass."""
+        self._now = now
+        for limit in self._pool:
+            limit.holder.advance(now)
 
     def _grant(self, booking: Booking) -> Grant:
         """Find what the tenant may reserve, if it may reserve this at all."""
@@ -125,9 +142,12 @@ class Desk:
     def _limits(self, grant: Grant) -> list[Limit]:
         """Give the limits of a tenant, its own first; most tenants ask for nothing, so they are made when needed."""
         if grant.tenant not in self._limits_of:
-            own = tenant_limits(grant, self._held_by[grant.tenant], self._now)
+            own = tenant_limits(grant, self._held_by[grant.tenant].values(), self._now)
             self._limits_of[grant.tenant] = [*own, *self._pool]
-        return self._limits_of[grant.tenant]
+        limits = self._limits_of[grant.tenant]
+        for limit in limits:
+            limit.holder.advance(self._now)  # here, since many tenants stay away for long
+        return limits
 
     def _choose(self, booking: Booking, held: Held | None, limits: Sequence[Limit]) -> tuple[int, int]:
         """Give start and end of the window to promise."""

@@ -1,0 +1,93 @@
+"""The book of a pool: what is promised to reservations, and what is left of the pool beside it, over time.
+
+A decision makes one from what is stored and uses it once. It may as well be kept: each request costs the logarithm of
+what is booked already, not the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gpu_tenancy.domain.calendar import BEGINNING, FOREVER, Booked, Calendar
+from gpu_tenancy.domain.capacity import promisable_over_time
+from gpu_tenancy.domain.promises.requests import Desk
+from gpu_tenancy.domain.promises.windows import follow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gpu_tenancy.domain.promises.facts import Booking, PoolFacts
+    from gpu_tenancy.domain.promises.windows import Held
+
+
+class Book:
+    """What is promised in one pool; requests are taken one after the other.
+
+    Args:
+        facts: the pool and its contracts; its bookings and quotas are not read.
+        now: in seconds.
+        held: what is promised to reservations already.
+        guaranteed: GPUs that are promised for good.
+
+    Attributes:
+        free: what is promised to nobody, over time.
+    """
+
+    def __init__(self, facts: PoolFacts, now: int, held: Iterable[Held] = (), guaranteed: int = 0) -> None:
+        self._now = now
+        self._rules = facts.spec.reservations
+        self._held = {one.booking.uid: one for one in held}
+        levels = promisable_over_time(facts.capacity, facts.spec)
+        occupied = [one.occupied for one in self._held.values()]
+        self.free = Calendar(levels, [Booked(BEGINNING, FOREVER, guaranteed), *occupied], now)
+        self._desk = Desk(facts, now, self.free, self._held.values())
+
+    def accept(self, booking: Booking) -> Held:
+        """Promise what a reservation asks for, in place of what it is promised already.
+
+        Raises:
+            NotAccepted: when it cannot be had; what is promised already stays.
+        """
+        held = self._desk.take(booking, self._held.get(booking.uid))
+        self._held[booking.uid] = held
+        return held
+
+    def drop_claims(self) -> None:
+        """Free what those who wait have claimed since they were last asked, each before those who came after it."""
+        self._desk.drop_claims()
+
+    def change(self, booking: Booking) -> Held:
+        """Take what a changed spec gives back, and promise what it asks for on top: more, longer, or at another time.
+
+        Raises:
+            NotAccepted: when that cannot be had; what is promised already stays.
+        """
+        before = replace(self._held[booking.uid], booking=booking)
+        after, asks = follow(before, self._rules, self._now)
+        if asks:
+            return self.accept(booking)
+        self._desk.drop(before)
+        self._desk.enter(after)
+        self._held[booking.uid] = after
+        return after
+
+    def release(self, uid: str) -> None:
+        """Forget a reservation: it was deleted."""
+        self._desk.drop(self._held.pop(uid))
+
+    def advance(self, now: int) -> None:
+        """Let time pass."""
+        self._now = now
+        self.free.advance(now)
+        self._desk.advance(now)
+
+    def guarantee(self, gpus: int) -> None:
+        """Promise GPUs for good."""
+        self.free.book(Booked(BEGINNING, FOREVER, gpus))
+
+    def room(self) -> int:
+        """Say how many more GPUs may be promised for good: those free now and whenever reservations hold any."""
+        lasting = [one.occupied for one in self._held.values() if one.occupied.end > self._now]
+        free = self.free
+        return min([free.free_at(self._now), *(free.free_over(max(self._now, one.start), one.end) for one in lasting)])

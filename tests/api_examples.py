@@ -117,6 +117,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
                 "internetEgress": "Denied",
                 "allowFromNamespaces": [{"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}],
                 "allowToNamespaces": [MANY_LABELS],
+                "peering": "Allowed",
             },
             "workloads": {"podSecurity": "Baseline"},
             "suspended": True,
@@ -148,6 +149,14 @@ SPECS: dict[str, list[dict[str, Any]]] = {
                 "preference": "Latest",
             },
         },
+    ],
+    "TenantPeering": [
+        {
+            "peer": {"tenant": "rival", "namespace": "rival-lab"},
+            "ports": [{"port": 8443, "protocol": "TCP"}, {"port": 4791, "protocol": "UDP"}],
+        },
+        {"peer": {"tenant": "rival", "namespace": "rival-lab"}, "ports": [{"port": 8443}]},
+        {"peer": {"tenant": "rival", "namespace": "rival-lab"}},
     ],
 }
 STATUSES: dict[str, list[dict[str, Any]]] = {
@@ -192,6 +201,9 @@ STATUSES: dict[str, list[dict[str, Any]]] = {
             "offers": [{"start": "2026-12-01T20:00:00Z", "end": "2026-12-02T06:00:00Z"}],
             "conditions": CONDITIONS,
         }
+    ],
+    "TenantPeering": [
+        {"observedGeneration": 1, "ports": [{"port": 8443, "protocol": "TCP"}], "conditions": CONDITIONS}
     ],
 }
 

@@ -25,6 +25,7 @@ from gpu_tenancy.reconcile.views import Platform, TenantView
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gpu_tenancy.domain.peering import Agreement
     from gpu_tenancy.reconcile.plan import Manifest, Operation
 
 NOW = datetime(2026, 12, 1, 8, 0, 0, 250_000, tzinfo=UTC)
@@ -90,6 +91,7 @@ class Cluster:
     pools: dict[str, GpuPoolSpec] = field(default_factory=lambda: dict(POOLS))
     allotments: dict[tuple[str, str, Tier], int] = field(default_factory=dict)
     grants: dict[str, dict[str, GrantStatus]] = field(default_factory=dict)
+    peerings: dict[str, list[Agreement]] = field(default_factory=dict)
     used: dict[Ref, dict[str, str]] = field(default_factory=dict)
     accelerators: frozenset[str] = frozenset({"nvidia.com/gpu", "nvidia.com/mig-1g.23gb"})
     platform: Platform = field(default_factory=Platform)
@@ -191,6 +193,7 @@ class Cluster:
             claims={namespace: self._holder(namespace) for namespace in listed},
             children=children,
             platform=self.platform,
+            peerings=self.peerings,
         )
 
     def _holder(self, namespace: str) -> str:

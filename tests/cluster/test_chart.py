@@ -225,6 +225,7 @@ class TestInstalled:
             ("owner", RBAC, "rolebindings", ALL),
             ("owner", GROUP, "gpureservations", ALL),
             ("editor", GROUP, "gpureservations", ALL),
+            ("editor", GROUP, "tenantpeerings", ALL),
             ("editor", "", "pods", ALL),
             ("editor", "", "secrets", ALL),
             ("editor", "batch", "jobs", ALL),
@@ -232,6 +233,7 @@ class TestInstalled:
             ("viewer", "", "pods/log", ("get",)),
             ("viewer", "", "resourcequotas", ("get", "list", "watch")),
             ("viewer", GROUP, "gpureservations", ("get", "list", "watch")),
+            ("viewer", GROUP, "tenantpeerings", ("get", "list", "watch")),
         ],
     )
     def test_who_may(self, installed: Api, user: str, group: str, resource: str, verbs: tuple[str, ...]) -> None:
@@ -249,6 +251,7 @@ class TestInstalled:
             (OPERATOR_USER, RBAC, "clusterroles", WRITE),
             (OPERATOR_USER, GROUP, "industrialtenants", WRITE),
             (OPERATOR_USER, GROUP, "gpureservations", WRITE),
+            (OPERATOR_USER, GROUP, "tenantpeerings", WRITE),
             (OPERATOR_USER, ADMISSION, "validatingadmissionpolicies", ALL),
             (OPERATOR_USER, "coordination.k8s.io", "leases", ALL),
             ("owner", "", "namespaces", ("create", "update", "patch", "delete", "list")),
@@ -269,12 +272,14 @@ class TestInstalled:
             ("owner", "resource.k8s.io", "resourceclaimtemplates", WRITE),
             ("owner", RBAC, "roles", (*WRITE, "escalate")),
             ("owner", GROUP, "gpureservations/status", ("update", "patch")),
+            ("owner", GROUP, "tenantpeerings/status", ("update", "patch")),
             ("owner", GROUP, "industrialtenants", ALL),
             ("editor", RBAC, "rolebindings", WRITE),
             ("viewer", "", "secrets", ALL),
             ("viewer", "", "pods", WRITE),
             ("viewer", "", "pods/exec", ("create", "get")),
             ("viewer", GROUP, "gpureservations", WRITE),
+            ("viewer", GROUP, "tenantpeerings", WRITE),
         ],
     )
     def test_who_may_not(self, installed: Api, user: str, group: str, resource: str, verbs: tuple[str, ...]) -> None:

@@ -45,7 +45,7 @@ kind: ClusterRole
 metadata: {name: kind-reader}
 rules:
   - apiGroups: [gpu-tenancy.dev]
-    resources: [regions, gpupools, industrialtenants, gpureservations]
+    resources: [regions, gpupools, industrialtenants, gpureservations, tenantpeerings]
     verbs: [get, list, watch]
 ---
 apiVersion: rbac.authorization.k8s.io/v1

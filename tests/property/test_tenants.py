@@ -64,6 +64,7 @@ def specs(draw: st.DrawFn) -> IndustrialTenantSpec:
         quota=draw(st.dictionaries(st.sampled_from(["pods", "requests.cpu", "count/jobs.batch"]), st.just("7"))),
         network={
             "internetEgress": draw(st.sampled_from(["Allowed", "Denied"])),
+            "peering": draw(st.sampled_from(["Allowed", "Denied"])),
             "allowFromNamespaces": draw(st.sampled_from([[], [selector]])),
         },
         suspended=draw(st.booleans()),

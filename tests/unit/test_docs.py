@@ -14,11 +14,12 @@ import gpu_tenancy
 from gpu_tenancy.api import API_VERSION, KINDS
 from gpu_tenancy.api.common import format_duration
 from gpu_tenancy.api.pool import ReservationRules
+from gpu_tenancy.domain import peering
 from gpu_tenancy.domain.naming import TIER_PRIORITY, priority_class
 from gpu_tenancy.domain.promises import Reason
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.observability.metrics import Metrics
-from gpu_tenancy.reconcile import reservations, tenant_status
+from gpu_tenancy.reconcile import peerings, reservations, tenant_status
 from gpu_tenancy.reconcile.ownership import REFUSALS
 from gpu_tenancy.render.base_quota import base_quota
 from gpu_tenancy.runtime.settings import PREFIX, Settings
@@ -165,6 +166,12 @@ def test_every_reason_to_refuse_a_reservation_is_explained() -> None:
     assert {reason.value for reason in Reason} - explained == set()
 
 
+def test_every_reason_to_refuse_a_peering_is_explained() -> None:
+    explained = {word for row in rows(section("peering", "Status")) for word in ONE_WORD.findall(row[2])}
+    assert {reason.value for reason in peering.Reason} | {"Established", "AwaitingPeer"} == explained
+    assert f"{peering.MAX_PEERINGS} older ones" in section("peering", "Status")
+
+
 def test_every_reason_to_refuse_a_namespace_is_explained() -> None:
     explained = set(ONE_WORD.findall(section("tenants", "What a refusal means")))
     assert {reason.value for reason in REFUSALS} - explained == set()
@@ -174,9 +181,11 @@ def test_every_event_is_listed() -> None:
     listed = {word for row in rows(section("operations", "Events")) for word in ONE_WORD.findall(row[0])}
     about_reservations = {reason for _, reason in reservations._TOLD.values()}
     about_tenants = set(re.findall(r'_event\(view, "\w+", "(\w+)"', inspect.getsource(tenant_status)))
+    about_peerings = set(re.findall(r'Emit\(ref, resource.uid, "\w+", "(\w+)"', inspect.getsource(peerings)))
     assert about_reservations
     assert about_tenants
-    assert listed - {"ResidencyContradiction"} == about_reservations | about_tenants
+    assert about_peerings
+    assert listed - {"ResidencyContradiction"} == about_reservations | about_tenants | about_peerings
 
 
 def test_every_package_has_its_line() -> None:

@@ -56,19 +56,22 @@ def test_nothing_stays_of_what_is_gone(metrics: Metrics):
     metrics.tenant_gone("a")
     metrics.pool_gone("p")
     metrics.reservation_gone("ns", "r")
+    metrics.peerings("ns", {"Established": 1})
+    metrics.peerings("ns", {})
     metrics.tenant_gone("never seen")
-    for name in ("tenants", "namespaces", "quota_gpus", "pool_gpus", "reservations"):
+    for name in ("tenants", "namespaces", "quota_gpus", "pool_gpus", "reservations", "peerings"):
         assert series(metrics, f"gpu_tenancy_{name}") == {}
 
 
 def test_who_no_longer_leads_reports_no_objects(metrics: Metrics):
     metrics.tenant("a", state="Ready", namespaces={"Ready": 1}, quotas={QuotaSeries("p", "spot", "limit"): 8})
     metrics.pool("p", model="NVIDIA-B200", region="eu-de", gpus={"capacity": 8})
+    metrics.peerings("ns", {"Established": 1})
     metrics.reservation("ns", "r", "Scheduled")
     metrics.queue_depth(lambda: 7)
     metrics.drift_repaired("Namespace")
     metrics.term_ended()
-    for name in ("tenants", "namespaces", "quota_gpus", "pool_gpus", "reservations"):
+    for name in ("tenants", "namespaces", "quota_gpus", "pool_gpus", "reservations", "peerings"):
         assert series(metrics, f"gpu_tenancy_{name}") == {}
     assert series(metrics, "gpu_tenancy_queue_depth") == {(): 0}
     assert series(metrics, "gpu_tenancy_drift_repairs_total") == {("Namespace",): 1}
@@ -88,6 +91,12 @@ def test_reservations_of_one_name_in_two_namespaces_are_two(metrics: Metrics):
     metrics.reservation("y", "r", "Active")
     metrics.reservation("y", "r", "Completed")
     assert series(metrics, "gpu_tenancy_reservations") == {("Active",): 1, ("Completed",): 1}
+
+
+def test_peerings_are_counted_over_all_namespaces(metrics: Metrics):
+    metrics.peerings("x", {"Established": 1, "AwaitingPeer": 2})
+    metrics.peerings("y", {"Established": 1})
+    assert series(metrics, "gpu_tenancy_peerings") == {("Established",): 2, ("AwaitingPeer",): 2}
 
 
 def test_the_activation_lag_has_buckets_from_50_ms_to_a_minute(metrics: Metrics):

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 
 import pytest
 
 from gpu_tenancy.api.tenant import Network as Contract
 from gpu_tenancy.domain.naming import TENANT_LABEL
-from gpu_tenancy.render.network_policy import default_deny, dns_peers, network_policies
+from gpu_tenancy.domain.peering import Port, Side
+from gpu_tenancy.render.network_policy import (
+    default_deny,
+    dns_peers,
+    is_peering,
+    network_policies,
+    peering,
+    peering_name,
+)
 from netpol import Address, Network, Pod
 
 NODE_LOCAL_DNS = "169.254.20.10"
@@ -170,3 +179,67 @@ def test_the_default_deny_lets_nothing_through_even_alone():
     assert not any(alone.allows(TRAIN, peer, 53, "UDP") for peer in (TRAIN, DNS, *INTERNET))
     assert not any(alone.allows(peer, TRAIN) for peer in (SERVE, RIVAL, INGRESS))
     assert Network(NAMESPACES, ()).allows(RIVAL, TRAIN)
+
+
+LAB = Pod("rival-lab")
+PEERS = NAMESPACES | {
+    "neura-train": {TENANT_LABEL: "neura", "kubernetes.io/metadata.name": "neura-train"},
+    "rival-lab": {TENANT_LABEL: "rival", "kubernetes.io/metadata.name": "rival-lab"},
+}
+
+
+def peered(*ports: Port, namespaces=PEERS, sides=("neura-train", "rival-lab")) -> Network:
+    policies = [
+        default_deny("neura-train"),
+        default_deny("rival-lab"),
+        peering("neura-train", Side("rival", "rival-lab"), ports),
+        peering("rival-lab", Side("neura", "neura-train"), ports),
+    ]
+    return Network(
+        namespaces,
+        tuple(one for one in policies if one["spec"].get("ingress") is None or one["metadata"]["namespace"] in sides),
+    )
+
+
+def test_a_peering_opens_exactly_two_namespaces_to_each_other():
+    network = peered()
+    for protocol in ("TCP", "UDP", "SCTP"):
+        assert network.allows(TRAIN, LAB, 29500, protocol)
+        assert network.allows(LAB, TRAIN, 29500, protocol)
+    assert not network.allows(RIVAL, TRAIN)
+    assert not network.allows(TRAIN, RIVAL)
+    assert not network.allows(SERVE, LAB)
+    assert not network.allows(TRAIN, Address("8.8.8.8"))
+
+
+@pytest.mark.parametrize("side", ["neura-train", "rival-lab"])
+def test_one_side_of_a_peering_alone_opens_nothing(side):
+    alone = peered(sides=(side,))
+    assert not alone.allows(TRAIN, LAB)
+    assert not alone.allows(LAB, TRAIN)
+
+
+@pytest.mark.parametrize("changed", ["neura-train", "rival-lab"])
+def test_a_namespace_that_passes_to_somebody_else_is_no_peer_at_once(changed):
+    network = peered(namespaces=PEERS | {changed: PEERS[changed] | {TENANT_LABEL: "third"}})
+    assert not network.allows(TRAIN, LAB)
+    assert not network.allows(LAB, TRAIN)
+
+
+def test_a_peering_opens_its_ports_in_both_directions_and_no_others():
+    network = peered(Port("TCP", 8443))
+    for source, target in ((TRAIN, LAB), (LAB, TRAIN)):
+        assert network.allows(source, target, 8443)
+        assert not network.allows(source, target, 8443, "UDP")
+        assert not network.allows(source, target, 443)
+
+
+def test_names_of_peerings_are_short_and_unique():
+    names = ["a", "lab", "n" * 46, "n" * 47, "n" * 62 + "a", "n" * 62 + "b", "n" * 33, "x" + "-" * 50 + "y"]
+    policies = [peering_name(name) for name in names]
+    assert len(set(policies)) == len(names)
+    for policy in policies:
+        assert len(policy) <= 63
+        assert is_peering(policy)
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", policy)
+    assert not any(is_peering(one["metadata"]["name"]) for one in network(**OPEN).policies)

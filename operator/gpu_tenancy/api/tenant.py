@@ -168,6 +168,8 @@ class Network(ApiModel):
     """Platform namespaces whose pods may connect in, such as ingress or monitoring."""
     allowToNamespaces: Annotated[list[LabelSelector], Field(max_length=16), ListType("atomic")] = []
     """Platform namespaces that the tenant's pods may connect to, such as a registry or object storage."""
+    peering: Literal["Allowed", "Denied"] = "Denied"
+    """Whether the tenant may open namespaces to those of another tenant that agrees, by TenantPeerings."""
 
 
 class Workloads(ApiModel):

@@ -104,6 +104,9 @@ class Metrics:
         self._reservations = SumGauge(
             "gpu_tenancy_reservations", "Reservations, by the state that their status reports.", ("state",), registry
         )
+        self._peerings = SumGauge(
+            "gpu_tenancy_peerings", "Peerings, by the state that their status reports.", ("state",), registry
+        )
         self._activation_lag = Histogram(
             "gpu_tenancy_reservation_activation_lag_seconds",
             "Time from the start of a reservation's window until its quota was open.",
@@ -196,9 +199,19 @@ class Metrics:
         """Forget a reservation that was deleted."""
         self._reservations.drop(f"{namespace}/{name}")
 
+    def peerings(self, namespace: str, states: Mapping[str, int]) -> None:
+        """Say how many of a namespace's peerings are in each state, as one word; none forgets it."""
+        if states:
+            self._peerings.replace(namespace, {(state,): count for state, count in states.items()})
+        else:
+            self._peerings.drop(namespace)
+
     def term_ended(self) -> None:
         """Forget every object and the queue: who does not lead knows nothing of them, and two must not report them."""
-        for gauge in (self._tenants, self._namespaces, self._quotas, self._pools, self._reservations):
+        for gauge in (
+            *(self._tenants, self._namespaces, self._quotas, self._pools, self._reservations),
+            self._peerings,
+        ):
             gauge.clear()
         self._queue_depth.set_function(lambda: 0)
 

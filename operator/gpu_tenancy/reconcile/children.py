@@ -14,6 +14,7 @@ from gpu_tenancy.domain.naming import CLOSING_QUOTA, Tier, quota_of
 from gpu_tenancy.domain.quantity import parse
 from gpu_tenancy.reconcile.diff import merge_patch
 from gpu_tenancy.reconcile.plan import Create, Delete, Ref, Update
+from gpu_tenancy.render.network_policy import is_peering
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 
 QUOTA = "ResourceQuota"
 BINDING = "RoleBinding"
+POLICY = "NetworkPolicy"
+# What only ever adds to what somebody may do or reach: nothing that fails elsewhere may keep it standing.
+_OPENING = (BINDING, POLICY)
 
 
 class Step(IntEnum):
     """When an operation comes."""
 
     FIRST = 0
-    """Namespaces, and access that changes or ends."""
+    """Namespaces, and access and network policies that change or end."""
     LESS = 1
     """GPU quotas that give less."""
     MORE = 2
@@ -68,7 +72,12 @@ class Work:
 
 
 def compare(
-    desired: Iterable[Manifest], standing: Mapping[Ref, Standing], expendable: Collection[str], *, steady: bool
+    desired: Iterable[Manifest],
+    standing: Mapping[Ref, Standing],
+    expendable: Collection[str],
+    *,
+    steady: bool,
+    new: Collection[Ref] = (),
 ) -> Work:
     """Decide what to write so that the desired objects stand.
 
@@ -77,6 +86,7 @@ def compare(
         standing: the operator's objects that are there.
         expendable: kinds of which nothing else may stand.
         steady: whether all stood before, so that a difference is someone else's doing.
+        new: what did not stand before all the same.
     """
     wanted = {Ref.of(manifest): manifest for manifest in desired}
     patches = {ref: _patch(one.manifest, wanted[ref]) for ref, one in standing.items() if ref in wanted}
@@ -95,16 +105,17 @@ def compare(
             continue
         if present is not None and patch is not None:
             if not _is_immutable(patch):
-                work.operations.append(_update(present, manifest, patch, steady=steady))
+                work.operations.append(_update(present, manifest, patch, steady=steady and ref not in new))
                 continue
             work.operations.append(_delete(present.observed, Step.LESS, repair=steady))
         if ref.kind == BINDING and not (limited or steady):
             work.waiting = True
         else:
-            work.operations.append(_create(ref, manifest, repair=steady and _stood(ref, standing)))
+            repair = steady and ref not in new and _stood(ref, standing)
+            work.operations.append(_create(ref, manifest, repair=repair))
     for ref, present in standing.items():
         if ref not in wanted and ref.kind in expendable and not present.observed.deleting:
-            repair = steady and quota_of(ref.name) is None
+            repair = steady and quota_of(ref.name) is None and not is_peering(ref.name)
             work.operations.append(_delete(present.observed, Step.GONE, repair=repair))
     return work
 
@@ -125,8 +136,9 @@ def _is_closed(wanted: Mapping[Ref, Manifest]) -> bool:
 
 def _patch(observed: Manifest, desired: Manifest) -> Manifest | None:
     """Compute the merge patch, at no cost for an object that is exactly as it was written: nearly all of them."""
-    metadata = observed["metadata"]
-    untouched = metadata.get("labels") == desired["metadata"]["labels"] and "annotations" not in metadata
+    metadata, wanted = observed["metadata"], desired["metadata"]
+    untouched = metadata.get("labels") == wanted["labels"] and "annotations" not in metadata
+    untouched = untouched and metadata.get("ownerReferences") == wanted.get("ownerReferences")
     if untouched and all(observed.get(key) == value for key, value in desired.items() if key != "metadata"):
         return None
     return merge_patch(observed, desired)
@@ -152,7 +164,7 @@ def _create(ref: Ref, manifest: Manifest, *, repair: bool) -> tuple[Step, Operat
 
 def _update(present: Standing, manifest: Manifest, patch: Manifest, *, steady: bool) -> tuple[Step, Operation]:
     ref = present.observed.ref
-    if ref.kind == BINDING:
+    if ref.kind in _OPENING:
         return Step.FIRST, Update(ref, patch, repair=steady)
     of_gpus = quota_of(ref.name)
     if of_gpus is None:
@@ -165,7 +177,7 @@ def _update(present: Standing, manifest: Manifest, patch: Manifest, *, steady: b
 
 
 def _delete(observed: Observed, step: Step, *, repair: bool) -> tuple[Step, Operation]:
-    step = Step.FIRST if observed.ref.kind == BINDING else step
+    step = Step.FIRST if observed.ref.kind in _OPENING else step
     return step, Delete(observed.ref, observed.uid, repair=repair)
 
 

@@ -16,8 +16,9 @@ from gpu_tenancy.domain.naming import (
     SUSPENDED_LABEL,
     TENANT_LABEL,
 )
+from gpu_tenancy.domain.peering import MAX_PEERINGS
 from gpu_tenancy.domain.residency import Placement
-from gpu_tenancy.reconcile.children import BINDING, QUOTA, Standing, Step, Work, compare
+from gpu_tenancy.reconcile.children import BINDING, POLICY, QUOTA, Standing, Step, Work, compare
 from gpu_tenancy.reconcile.diff import merge_patch
 from gpu_tenancy.reconcile.gpu_quotas import gpu_quotas, limits_of
 from gpu_tenancy.reconcile.ownership import Kept, Left, Reason, Removed, Retained, previous_reasons
@@ -26,19 +27,27 @@ from gpu_tenancy.render.base_quota import base_quota
 from gpu_tenancy.render.gpu_quota import quota_key
 from gpu_tenancy.render.limit_range import limit_range
 from gpu_tenancy.render.namespace import namespace, owner_reference, refers_to_tenant
-from gpu_tenancy.render.network_policy import default_deny, dns_peers, network_policies
+from gpu_tenancy.render.network_policy import (
+    default_deny,
+    dns_peers,
+    is_peering,
+    network_policies,
+    peering,
+)
 from gpu_tenancy.render.role_binding import role_bindings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from gpu_tenancy.api.tenant import Network
     from gpu_tenancy.domain.grants import Share
+    from gpu_tenancy.domain.peering import Agreement
     from gpu_tenancy.reconcile.observed import Observed
     from gpu_tenancy.reconcile.ownership import Claim
     from gpu_tenancy.reconcile.plan import Manifest
     from gpu_tenancy.reconcile.views import TenantView
 
-_EVERYTHING = (QUOTA, "LimitRange", "NetworkPolicy", BINDING)
+_EVERYTHING = (QUOTA, "LimitRange", POLICY, BINDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +108,9 @@ def _keep(contract: Contract, claim: Kept) -> Work:
         *network_policies(name, view.name, spec.network, dns, platform.closed_networks),
         *role_bindings(name, spec.owners),
     ]
-    desired.append(base_quota(name, spec.quota, suspended=spec.suspended, own=_own(desired)))
-    work = compare(desired, standing, _EVERYTHING, steady=steady)
+    desired.append(base_quota(name, spec.quota, suspended=spec.suspended, own=_own(desired, spec.network)))
+    desired += _peerings(view, name)
+    work = compare(desired, standing, _EVERYTHING, steady=steady, new=_new_peerings(view, name))
     _write_namespace(contract, claim, work, standing, steady=steady)
     return work
 
@@ -165,6 +175,33 @@ def released(view: TenantView) -> Iterator[Update]:
             yield Update(Ref("v1", "Namespace", "", name), patch, observed.resource_version)
 
 
+def closed(view: TenantView) -> Iterator[Update | Delete]:
+    """Close peerings that are not agreed on any more, and narrow the others, even while the spec is refused."""
+    for ref, child in sorted(view.children.items()):
+        ours = view.namespaces[ref.namespace].labels.get(TENANT_LABEL) == view.name
+        if ref.kind != POLICY or not is_peering(ref.name) or child.deleting or not ours:
+            continue
+        wanted = next((one for one in _peerings(view, ref.namespace) if one["metadata"]["name"] == ref.name), None)
+        if wanted is None:
+            yield Delete(ref, child.uid)
+        elif (patch := merge_patch(child.manifest, wanted)) is not None:
+            yield Update(ref, patch)
+
+
+def _agreed(view: TenantView, namespace: str) -> list[Agreement]:
+    """Leave out what was agreed on by another tenant whose label the namespace carries."""
+    return [one for one in view.peerings.get(namespace, ()) if one.own.tenant == view.name]
+
+
+def _peerings(view: TenantView, namespace: str) -> list[Manifest]:
+    return [peering(namespace, one.peer, one.ports, (one.name, one.uid)) for one in _agreed(view, namespace)]
+
+
+def _new_peerings(view: TenantView, namespace: str) -> set[Ref]:
+    """Name the policies that tenants have only now agreed on: that they are missing is nobody's meddling."""
+    return {Ref.of(peering(namespace, one.peer, one.ports)) for one in _agreed(view, namespace) if one.new}
+
+
 def _references(before: list[dict[str, Any]], own: list[dict[str, Any]]) -> dict[str, Any]:
     """Have exactly our own reference among those to tenants, and leave the others."""
     references = [*(one for one in before if not refers_to_tenant(one) or one in own)]
@@ -181,6 +218,11 @@ def _retain(contract: Contract, observed: Observed) -> Work:
     said = {} if base is None else base.manifest["spec"].get("hard", {})
     desired.append(base_quota(name, said, suspended=True, own={}))
     work = compare(desired, standing, (QUOTA, BINDING), steady=False)
+    work.operations += [
+        (Step.FIRST, Delete(ref, one.observed.uid))
+        for ref, one in standing.items()
+        if ref.kind == POLICY and is_peering(ref.name) and not one.observed.deleting
+    ]
     metadata = manifest["metadata"]
     shut = {
         "apiVersion": "v1",
@@ -196,6 +238,8 @@ def _retain(contract: Contract, observed: Observed) -> Work:
     return work
 
 
-def _own(desired: list[Manifest]) -> Counter[str]:
-    """Count the operator's objects by kind, with the base quota."""
-    return Counter([QUOTA, *(manifest["kind"] for manifest in desired)])
+def _own(desired: list[Manifest], network: Network) -> Counter[str]:
+    """Count the operator's objects by kind, with the base quota, and with room for peerings, which come and go."""
+    own = Counter([QUOTA, *(manifest["kind"] for manifest in desired)])
+    own[POLICY] += MAX_PEERINGS if network.peering == "Allowed" else 0
+    return own

@@ -8,7 +8,7 @@ from gpu_tenancy.domain.naming import TENANT_LABEL, quota_of
 from gpu_tenancy.domain.quantity import parse
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.children import QUOTA, Step
-from gpu_tenancy.reconcile.isolation import Contract, released, work_on
+from gpu_tenancy.reconcile.isolation import Contract, closed, released, work_on
 from gpu_tenancy.reconcile.ownership import claims
 from gpu_tenancy.reconcile.plan import Plan, Update, plan
 from gpu_tenancy.reconcile.tenant_status import is_steady, report, report_failure, report_refusal
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def plan_tenant(view: TenantView, now: datetime) -> Plan:
     """Decide what to write for one tenant.
 
-    A tenant whose spec is refused as a whole keeps what it has. One that is gone has no status; its namespaces go with
+    A tenant whose spec is refused as a whole keeps what it has, but for peerings that were revoked. One that is gone has no status; its namespaces go with
     it or stay, shut.
 
     Args:
@@ -42,7 +42,7 @@ def plan_tenant(view: TenantView, now: datetime) -> Plan:
     """
     problem = _problem(view)
     if problem is not None:
-        return plan([*_lowered(view), *released(view)], report_refusal(view, *problem, now))
+        return plan([*_lowered(view), *released(view), *closed(view)], report_refusal(view, *problem, now))
     contract = Contract.of(view, steady=is_steady(view))
     work = [(claim, work_on(contract, claim)) for claim in claims(view)]
     stages: dict[Step, list[Operation]] = {step: [] for step in Step}

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gpu_tenancy.api.pool import GpuPoolSpec
     from gpu_tenancy.api.region import RegionSpec
     from gpu_tenancy.api.tenant import GrantStatus, IndustrialTenantSpec, IndustrialTenantStatus
     from gpu_tenancy.domain.naming import Tier
+    from gpu_tenancy.domain.peering import Agreement
     from gpu_tenancy.reconcile.observed import Observed
     from gpu_tenancy.reconcile.plan import Ref
 
@@ -52,6 +53,7 @@ class TenantView:
         children: the managed objects in these namespaces.
         foreign: namespaces that carry the tenant's label although another tenant lists them and, as its status says,
             stands there (`ownership.stands_in`): the label was tampered with, and the other puts it back.
+        peerings: what both sides agreed on, by the tenant's namespace.
     """
 
     name: str
@@ -71,3 +73,4 @@ class TenantView:
     platform: Platform = field(default_factory=Platform)
     invalid: str = ""
     foreign: frozenset[str] = frozenset()
+    peerings: Mapping[str, Sequence[Agreement]] = field(default_factory=dict)

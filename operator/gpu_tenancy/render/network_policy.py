@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TYPE_CHECKING, Any
 
+from gpu_tenancy.api.common import API_VERSION
 from gpu_tenancy.domain.naming import OPERATOR, TENANT_LABEL
 from gpu_tenancy.render.manifest import Manifest, managed
 
@@ -14,10 +16,14 @@ if TYPE_CHECKING:
 
     from gpu_tenancy.api.common import LabelSelector
     from gpu_tenancy.api.tenant import Network
+    from gpu_tenancy.domain.peering import Port, Side
 
 Peer = dict[str, Any]
 
 _DNS_PORT = 53
+_NAME_LABEL = "kubernetes.io/metadata.name"
+_PEERING_PREFIX = f"{OPERATOR}-peer-"
+_LONGEST_NAME = 63
 
 # What is not the internet, after the registries of special-purpose addresses.
 _CLOSED_V4 = (
@@ -91,6 +97,40 @@ def network_policies(
     return policies
 
 
+def peering(namespace: str, peer: Side, ports: Iterable[Port], owner: tuple[str, str] | None = None) -> Manifest:
+    """Render one side of a peering: in and out, to and from exactly that namespace and only while it is that tenant's.
+
+    Args:
+        namespace: where it is.
+        peer: the other side.
+        ports: what is open; none stand for all.
+        owner: name and uid of the TenantPeering, with which Kubernetes itself removes the policy.
+    """
+    labels = {_NAME_LABEL: peer.namespace, TENANT_LABEL: peer.tenant}
+    peers = [{"namespaceSelector": {"matchLabels": labels}}]
+    opened = [{"protocol": one.protocol, "port": one.port} for one in sorted(ports)]
+    rules = {**_ingress(peers, opened), **_egress(peers, opened), **_BOTH}
+    policy = _policy(namespace, peering_name(peer.namespace).removeprefix(f"{OPERATOR}-"), rules)
+    if owner is not None:
+        reference = {"apiVersion": API_VERSION, "kind": "TenantPeering", "name": owner[0], "uid": owner[1]}
+        policy["metadata"]["ownerReferences"] = [reference]
+    return policy
+
+
+def peering_name(peer: str) -> str:
+    """Name the policy of a peering with a namespace; of a long one a hash follows a dot, which no namespace has."""
+    name = _PEERING_PREFIX + peer
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = sha256(peer.encode()).hexdigest()[:12]
+    return f"{name[: _LONGEST_NAME - len(digest) - 1].rstrip('-')}.{digest}"
+
+
+def is_peering(name: str) -> bool:
+    """Say whether a policy's name is that of a peering."""
+    return name.startswith(_PEERING_PREFIX)
+
+
 _BOTH = {"policyTypes": ["Ingress", "Egress"]}
 _DNS_PORTS = [{"protocol": "UDP", "port": _DNS_PORT}, {"protocol": "TCP", "port": _DNS_PORT}]
 
@@ -100,8 +140,9 @@ def _policy(namespace: str, suffix: str, rules: Mapping[str, Any]) -> Manifest:
     return managed("networking.k8s.io/v1", "NetworkPolicy", namespace, name, spec={"podSelector": {}, **rules})
 
 
-def _ingress(peers: list[Peer]) -> dict[str, Any]:
-    return {"policyTypes": ["Ingress"], "ingress": [{"from": peers}]}
+def _ingress(peers: list[Peer], ports: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    rule = {"from": peers, **({"ports": ports} if ports else {})}
+    return {"policyTypes": ["Ingress"], "ingress": [rule]}
 
 
 def _egress(peers: list[Peer], ports: list[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -14,10 +14,11 @@ class Topic(IntEnum):
     WORKLOADS = 2
     TENANT = 3
     NODE = 4
+    PEERINGS = 5
 
 
 class Key(NamedTuple):
-    """One thing to reconcile; the name of WORKLOADS is a namespace's."""
+    """One thing to reconcile; the names of WORKLOADS and PEERINGS are namespaces."""
 
     topic: Topic
     name: str
@@ -31,4 +32,5 @@ class Key(NamedTuple):
             Topic.WORKLOADS: "Workloads",
             Topic.TENANT: "IndustrialTenant",
             Topic.NODE: "Node",
+            Topic.PEERINGS: "TenantPeerings",
         }[self.topic]

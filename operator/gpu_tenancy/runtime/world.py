@@ -13,6 +13,7 @@ from gpu_tenancy.api import (
     GPU_RESERVATION,
     INDUSTRIAL_TENANT,
     REGION,
+    TENANT_PEERING,
     GpuPoolSpec,
     GpuPoolStatus,
     GpuReservationSpec,
@@ -21,6 +22,8 @@ from gpu_tenancy.api import (
     IndustrialTenantStatus,
     RegionSpec,
     RegionStatus,
+    TenantPeeringSpec,
+    TenantPeeringStatus,
 )
 from gpu_tenancy.api.resource import InvalidObject, Resource, parse, parse_status
 from gpu_tenancy.domain.capacity import NodeFacts
@@ -47,6 +50,7 @@ Region = Resource[RegionSpec, RegionStatus]
 Pool = Resource[GpuPoolSpec, GpuPoolStatus]
 Tenant = Resource[IndustrialTenantSpec, IndustrialTenantStatus]
 Reservation = Resource[GpuReservationSpec, GpuReservationStatus]
+Peering = Resource[TenantPeeringSpec, TenantPeeringStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,7 @@ class World:
         self.reservations: Store[Reservation | Broken] = _custom(
             GPU_RESERVATION, {"namespace": _namespace, "pool": _reserved_pool}
         )
+        self.peerings: Store[Peering | Broken] = _custom(TENANT_PEERING, {"namespace": _namespace})
 
         self.nodes: Store[Node] = Store(Node.of)
         self.namespaces = _observed(kinds.NAMESPACE, {"tenant": lambda entry: [entry.value.labels.get(TENANT_LABEL)]})
@@ -149,6 +154,7 @@ class World:
             GPU_POOL: self.pools,
             INDUSTRIAL_TENANT: self.tenants,
             GPU_RESERVATION: self.reservations,
+            TENANT_PEERING: self.peerings,
         }
 
     @property

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 from gpu_tenancy.domain.naming import TENANT_LABEL, Tier, quota_of
 from gpu_tenancy.reconcile.demand import Missing
 from gpu_tenancy.reconcile.drain import JobFacts
+from gpu_tenancy.render.network_policy import is_peering
 from gpu_tenancy.runtime.controllers.nodes import NodeController
+from gpu_tenancy.runtime.controllers.peerings import PeeringController
 from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
 from gpu_tenancy.runtime.controllers.regions import RegionController
 from gpu_tenancy.runtime.controllers.tenants import TenantController
 from gpu_tenancy.runtime.controllers.workloads import WorkloadController
 from gpu_tenancy.runtime.fleet import Fleet
 from gpu_tenancy.runtime.keys import Key, Topic
+from gpu_tenancy.runtime.peers import Peers
 from gpu_tenancy.runtime.raises import Raises
 from gpu_tenancy.runtime.world import Broken, spec_changed
 
@@ -41,23 +44,27 @@ class Controllers:
         self._metrics = tools.metrics
         fleet = Fleet(world, self._node_changed, self._catalogue_changed)
         decisions, raises = Decisions(), Raises(tools.client.write_timeout)
+        self._peers = peers = Peers(world)
         self._workloads = WorkloadController(tools, decisions)
         self._by_topic: Mapping[Topic, Controller] = {
             Topic.REGION: RegionController(tools, fleet),
             Topic.POOL: PoolController(tools, fleet, decisions, raises),
             Topic.WORKLOADS: self._workloads,
-            Topic.TENANT: TenantController(tools, fleet, decisions, raises),
+            Topic.TENANT: TenantController(tools, fleet, decisions, raises, peers),
             Topic.NODE: NodeController(tools, fleet),
+            Topic.PEERINGS: PeeringController(tools, peers),
         }
         self._placements = world.placements()
         world.regions.subscribe(self._region_changed)
         world.pools.subscribe(self._pool_changed)
         world.tenants.subscribe(self._tenant_changed)
         world.reservations.subscribe(self._reservation_changed)
+        world.peerings.subscribe(self._peering_changed)
         world.namespaces.subscribe(self._namespace_changed)
         world.quotas.subscribe(self._quota_changed)
         for store in (world.limit_ranges, world.network_policies, world.role_bindings):
             store.subscribe(self._child_changed)
+        world.network_policies.subscribe(self._policy_changed)
         world.priority_classes.subscribe(self._class_changed)
         world.jobs.subscribe(self._job_changed)
         for workloads in (world.jobs, world.deployments, world.stateful_sets):
@@ -74,6 +81,7 @@ class Controllers:
         reserving |= {entry.key.namespace for entry in jobs if isinstance(entry.value, JobFacts)}
         for namespace in reserving:
             self._workloads.vacate(namespace)
+        self._add(Topic.PEERINGS, {entry.key.namespace for entry in self._world.peerings.snapshot().values()})
         return self._by_topic
 
     def _add(self, topic: Topic, names: Iterable[str]) -> None:
@@ -122,6 +130,7 @@ class Controllers:
         # Pools that a spec in between, which was refused, no longer named may still hold what was granted before it.
         for held in self._world.namespaces.by("tenant", key.name):
             self._add_soon(Topic.POOL, self._pools_of(held.key.name))
+            self._reconsider(self._peers.around(held.key.name))
         if self._world.placements() != self._placements:
             self._placements = self._world.placements()
             self._add(Topic.NODE, (entry.key.name for entry in self._world.nodes.snapshot().values()))
@@ -134,6 +143,19 @@ class Controllers:
             self._metrics.reservation_gone(key.namespace, key.name)
             self._workloads.vacate(key.namespace)
 
+    def _peering_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
+        self._add(Topic.PEERINGS, [key.namespace])
+        if spec_changed(old, new):
+            # The others too: one that goes makes room for another.
+            named = {e.value.spec.peer.namespace for e in (old, new) if e and not isinstance(e.value, Broken)}
+            self._reconsider({key.namespace} | named | self._peers.around(key.namespace))
+
+    def _reconsider(self, namespaces: Iterable[str]) -> None:
+        """Look again at what is agreed on between namespaces, at the policies first and then at what is said of them."""
+        for namespace in namespaces:
+            self._add(Topic.TENANT, [self._world.owner(namespace)])
+            self._add(Topic.PEERINGS, [namespace])
+
     def _namespace_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
         owners = {entry.value.labels.get(TENANT_LABEL, "") for entry in (old, new) if entry is not None}
         self._add(Topic.TENANT, owners)
@@ -141,6 +163,7 @@ class Controllers:
         if len(owners) > 1 or old is None or new is None:
             # It changed hands: so do its reservations and its part of grants.
             self._add_soon(Topic.POOL, self._pools_of(key.name))
+        self._reconsider(self._peers.around(key.name))
 
     def _pools_of(self, namespace: str) -> set[str]:
         """Name the pools that the namespace's reservations, quotas or tenants have to do with."""
@@ -160,6 +183,10 @@ class Controllers:
 
     def _child_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
         self._add(Topic.TENANT, [self._world.owner(key.namespace)])
+
+    def _policy_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
+        if is_peering(key.name):
+            self._add(Topic.PEERINGS, self._peers.around(key.namespace))
 
     def _class_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
         if named := quota_of(key.name):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gpu_tenancy.runtime.controllers.pools import Decisions
     from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.fleet import Fleet
+    from gpu_tenancy.runtime.peers import Peers
     from gpu_tenancy.runtime.raises import Raises
     from gpu_tenancy.runtime.world import Tenant
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class TenantController:
     """Reconciles one tenant, or what stands of one that is gone."""
 
-    def __init__(self, tools: Tools, fleet: Fleet, decisions: Decisions, raises: Raises) -> None:
+    def __init__(self, tools: Tools, fleet: Fleet, decisions: Decisions, raises: Raises, peers: Peers) -> None:
         self._world = tools.world
         self._engine = tools.engine
         self._executor = tools.executor
@@ -39,6 +40,7 @@ class TenantController:
         self._fleet = fleet
         self._decisions = decisions
         self._raises = raises
+        self._peers = peers
 
     async def reconcile(self, name: str) -> None:
         """Bring the tenant's namespaces and all that is in them in line with its spec and its pools' decisions."""
@@ -98,6 +100,11 @@ class TenantController:
             platform=self._platform,
             invalid=tenant.problem if isinstance(tenant, Broken) else "",
             foreign=frozenset(namespace for namespace in namespaces if world.is_foreign(namespace, name)),
+            peerings={
+                namespace: tuple(agreed.values())
+                for namespace in namespaces
+                if (agreed := self._peers.agreements(namespace))
+            },
         )
 
     def _allotments(self, namespaces: Iterable[str]) -> Mapping[tuple[str, str, Tier], int]:

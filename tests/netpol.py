@@ -1,7 +1,8 @@
 """Kubernetes' rules for NetworkPolicies, evaluated on manifests: may this connection be made?
 
 After https://kubernetes.io/docs/concepts/services-networking/network-policies/. A connection between pods needs the
-egress of its source and the ingress of its target; an address outside has no policies of its own.
+egress of its source and the ingress of its target; an address outside has no policies of its own. Kubernetes leaves open
+whether a block of addresses holds for pods; here it does, as with the plugins that open more.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ Policy = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pod:
+    """A pod: where, its labels, its address, and its ports' names with protocol and number."""
+
     namespace: str
     labels: tuple[tuple[str, str], ...] = ()
+    ip: str = ""
+    ports: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,25 +45,24 @@ class Network:
     policies: tuple[Policy, ...]
 
     def allows(self, source: Peer, target: Peer, port: int = 443, protocol: str = "TCP") -> bool:
-        return self._passes("egress", source, target, port, protocol) and self._passes(
-            "ingress", target, source, port, protocol
-        )
+        wanted = _Wanted(port, protocol, _named(target))
+        return self._passes("egress", source, target, wanted) and self._passes("ingress", target, source, wanted)
 
-    def _passes(self, direction: str, subject: Peer, peer: Peer, port: int, protocol: str) -> bool:
+    def _passes(self, direction: str, subject: Peer, peer: Peer, wanted: _Wanted) -> bool:
         if isinstance(subject, Address):
             return True
         selecting = [
             policy
             for policy in self.policies
             if policy["metadata"]["namespace"] == subject.namespace
-            and direction.capitalize() in policy["spec"]["policyTypes"]
-            and _selects(policy["spec"]["podSelector"], dict(subject.labels))
+            and direction.capitalize() in policy["spec"]["policyTypes"]  # the API server fills it in
+            and _selects(policy["spec"].get("podSelector", {}), dict(subject.labels))
         ]
         if not selecting:
             return True
         return any(
             self._matches(rule, "to" if direction == "egress" else "from", peer, policy["metadata"]["namespace"])
-            and _opens(rule.get("ports", []), port, protocol)
+            and _opens(rule.get("ports", []), wanted)
             for policy in selecting
             for rule in policy["spec"].get(direction, [])
         )
@@ -68,9 +72,9 @@ class Network:
         return not peers or any(self._is(one, peer, namespace) for one in peers)
 
     def _is(self, wanted: Mapping[str, Any], peer: Peer, namespace: str) -> bool:
-        if isinstance(peer, Address):
-            return "ipBlock" in wanted and _inside(wanted["ipBlock"], peer.ip)
         if "ipBlock" in wanted:
+            return bool(peer.ip) and _inside(wanted["ipBlock"], peer.ip)
+        if isinstance(peer, Address):
             return False
         if "namespaceSelector" in wanted:
             in_namespace = _selects(wanted["namespaceSelector"], self.namespaces[peer.namespace])
@@ -95,9 +99,34 @@ def _meets(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     }[requirement["operator"]]
 
 
-def _opens(ports: Iterable[Mapping[str, Any]], port: int, protocol: str) -> bool:
+@dataclass(frozen=True)
+class _Wanted:
+    """The port that is connected to, and what the names of ports stand for where it is."""
+
+    port: int
+    protocol: str
+    named: Mapping[tuple[str, str], int]
+
+
+def _named(target: Peer) -> Mapping[tuple[str, str], int]:
+    ports = () if isinstance(target, Address) else target.ports
+    return {(name, protocol): number for name, protocol, number in ports}
+
+
+def _opens(ports: Iterable[Mapping[str, Any]], wanted: _Wanted) -> bool:
     ports = list(ports)
-    return not ports or any(one.get("protocol", "TCP") == protocol and one.get("port", port) == port for one in ports)
+    return not ports or any(_is_port(one, wanted) for one in ports)
+
+
+def _is_port(one: Mapping[str, Any], wanted: _Wanted) -> bool:
+    if one.get("protocol", "TCP") != wanted.protocol:
+        return False
+    first = one.get("port")
+    if first is None:
+        return True
+    if isinstance(first, str):
+        return wanted.named.get((first, wanted.protocol)) == wanted.port
+    return bool(first <= wanted.port <= one.get("endPort", first))
 
 
 def _inside(block: Mapping[str, Any], ip: str) -> bool:

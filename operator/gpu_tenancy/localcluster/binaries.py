@@ -55,6 +55,16 @@ def ensure(kubernetes: str, console: Console) -> dict[str, Path]:
     return found
 
 
+def build_once(program: Program, modules: Path, console: Console) -> list[str]:
+    """Build a program that is no part of a control plane, unless the cache has it.
+
+    Returns:
+        Why it cannot be had; nothing if it can.
+    """
+    with _locked(console):
+        return [] if _cached(program) else gobuild.build([program], console, modules)
+
+
 def find(wanted: Sequence[Program], environment: Mapping[str, str]) -> tuple[dict[str, Path], list[str]]:
     """Look for programs on this machine.
 

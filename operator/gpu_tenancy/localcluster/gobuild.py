@@ -27,8 +27,13 @@ LAST_LINES = 15
 TEMPORARY = ".build-"
 
 
-def build(wanted: Sequence[Program], console: Console) -> list[str]:
+def build(wanted: Sequence[Program], console: Console, modules: Path = MODULES) -> list[str]:
     """Build programs into the cache.
+
+    Args:
+        wanted: what to build.
+        console: where progress is shown.
+        modules: the folder with the modules that pin them.
 
     Returns:
         Why those that could not be built could not.
@@ -39,7 +44,7 @@ def build(wanted: Sequence[Program], console: Console) -> list[str]:
     refused = []
     for module, programs in groupby(wanted, key=lambda program: program.module):
         try:
-            _build(go, MODULES / module, list(programs), console)
+            _build(go, modules / module, list(programs), console)
         except BuildError as error:
             refused.append(f"build: {error}")
     return refused

@@ -106,6 +106,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
                 },
                 {"pool": "rtx-pro", "guaranteed": 8, "namespaces": [{"name": "neura-serve", "guaranteed": 8}]},
             ],
+            "devices": [{"deviceClass": "channel.nvidia.com", "count": 16}, {"deviceClass": "nic", "count": 0}],
             "quota": {
                 "requests.cpu": "512",
                 "requests.memory": "4Ti",
@@ -119,7 +120,8 @@ SPECS: dict[str, list[dict[str, Any]]] = {
                 "allowToNamespaces": [MANY_LABELS],
                 "peering": "Allowed",
             },
-            "workloads": {"podSecurity": "Baseline"},
+            "workloads": {"podSecurity": "Baseline", "registries": ["registry.example:5000/neura/a-b", "cache:5000"]},
+            "storageClasses": ["fast", "slow.example.com"],
             "suspended": True,
             "deletionPolicy": "Delete",
         },

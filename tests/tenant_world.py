@@ -94,6 +94,8 @@ class Cluster:
     peerings: dict[str, list[Agreement]] = field(default_factory=dict)
     used: dict[Ref, dict[str, str]] = field(default_factory=dict)
     accelerators: frozenset[str] = frozenset({"nvidia.com/gpu", "nvidia.com/mig-1g.23gb"})
+    device_classes: dict[str, str] = field(default_factory=dict)
+    storage_classes: frozenset[str] = frozenset({"fast", "slow"})
     platform: Platform = field(default_factory=Platform)
     written: list[Operation] = field(default_factory=list)
     counting: bool = True
@@ -143,6 +145,10 @@ class Cluster:
         """Give a namespace's labels."""
         return self.objects[namespace_ref(namespace)]["metadata"].get("labels", {})
 
+    def annotations(self, namespace: str) -> dict[str, str]:
+        """Give a namespace's annotations."""
+        return self.objects[namespace_ref(namespace)]["metadata"].get("annotations", {})
+
     def hard(self, namespace: str, quota: str) -> dict[str, str]:
         """Give the lines of a quota."""
         return self.objects[quota_ref(namespace, quota)]["spec"]["hard"]
@@ -187,6 +193,8 @@ class Cluster:
             regions=self.regions,
             pools=self.pools,
             accelerators=self.accelerators,
+            device_classes=self.device_classes,
+            storage_classes=self.storage_classes,
             allotments=self.allotments,
             grants=self.grants.get(name, {}),
             namespaces=namespaces,

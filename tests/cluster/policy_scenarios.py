@@ -5,13 +5,15 @@ The world that the scenarios play in is built in test_policies.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cluster.rest import Call, create, delete, patch
 from gpu_tenancy.domain.naming import (
     ACCELERATORS_ANNOTATION,
     ADOPT_LABEL,
+    DEVICE_CLASSES_ANNOTATION,
+    LOAD_BALANCERS_ANNOTATION,
     MANAGED_BY_LABEL,
     NODE_PLACEMENT_PREFIX,
     NODE_POOL_LABEL,
@@ -20,7 +22,9 @@ from gpu_tenancy.domain.naming import (
     PLACEMENT_LABEL,
     POOL_LABEL,
     POOL_TAINT,
+    REGISTRIES_ANNOTATION,
     RESERVATION_LABEL,
+    STORAGE_CLASSES_ANNOTATION,
     SUSPENDED_LABEL,
     TENANT_LABEL,
     TIER_LABEL,
@@ -43,14 +47,20 @@ if TYPE_CHECKING:
 
 RBAC = "rbac.authorization.k8s.io"
 SERVICE = Resource("", "v1", "services", "Service")
+BINDING = Resource("", "v1", "bindings", "Binding")
+RESOURCE_CLAIM = Resource("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
+CLAIM_TEMPLATE = Resource("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate")
 VOLUME_CLAIM = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 
 PLACEMENT_KEY = NODE_PLACEMENT_PREFIX + "eu-de"
+IMAGE = "registry.example/acme/image:1"
 
 # Who speaks: people of the tenant, a platform engineer with wide rights who does not write tenants, and one who does.
 OLGA, EDDA, CARL, PETRA = "olga-owner", "edda-editor", "carl-ci", "petra-provider"
 # The control plane, which acts on what tenants write: with an identity for each controller, or with one for all.
 STATEFULSETS, CONTROLLERS = "system:serviceaccount:kube-system:statefulset-controller", "system:kube-controller-manager"
+SCHEDULER = "system:kube-scheduler"
+EPHEMERAL_VOLUMES = "system:serviceaccount:kube-system:ephemeral-volume-controller"
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Scenario:
     """A pair of calls by `user` that differ in one thing.
 
     `wrong` is denied by the policy with a message that contains `says`, which is what to write instead or who to ask;
-    `right` is accepted.
+    `right` is accepted, or from somebody else if only who calls is wrong.
     """
 
     policy: str
@@ -67,6 +77,7 @@ class Scenario:
     wrong: Call
     right: Call
     says: str
+    right_user: str = ""
 
     def __str__(self) -> str:
         return f"{self.policy.removeprefix('gpu-tenancy-')}: {self.does}"
@@ -78,10 +89,19 @@ def pod(
     namespace: str = "train",
     limits: Mapping[str, int] | None = None,
     env: list[dict[str, Any]] | None = None,
+    image: str = IMAGE,
+    ports: list[dict[str, Any]] | None = None,
     **spec: Any,
 ) -> Call:
     """A pod with one container, with the fields of its spec that are named."""
-    container = {"name": "main", "image": "example/image:1", "resources": {"limits": limits or {}}, "env": env or []}
+    container = {
+        "name": "main",
+        "image": image,
+        "imagePullPolicy": "Always",
+        "resources": {"limits": limits or {}},
+        "env": env or [],
+        "ports": ports or [],
+    }
     metadata = {"name": "probe", "labels": labels or {}}
     return create(POD, {"metadata": metadata, "spec": {"containers": [container], **spec}}, namespace)
 
@@ -91,7 +111,7 @@ def gpu_pod(labels: Mapping[str, str] | None = None, **fields: Any) -> Call:
 
 
 def init_container(**fields: Any) -> list[dict[str, Any]]:
-    return [{"name": "init", "image": "example/image:1", **fields}]
+    return [{"name": "init", "image": IMAGE, "imagePullPolicy": "Always", **fields}]
 
 
 def pool_toleration(pool: str) -> dict[str, str]:
@@ -107,6 +127,7 @@ def handwritten(pool: str = "b200", tier: Tier = Tier.GUARANTEED) -> dict[str, A
     }
 
 
+CLAIMED = {"name": "channel", "resourceClaimName": "channel"}
 VISIBLE = {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}
 CAPABLE = {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "all"}
 
@@ -119,7 +140,8 @@ POD_SCENARIOS = [
     ("takes a shared GPU in an init container", pod(initContainers=init_container(resources={"limits": {"nvidia.com/gpu.shared": 1}})), pod(initContainers=init_container(resources={"limits": {"nvidia.com/gpu": 1}})), "no grant for nvidia.com/gpu.shared"),
     ("takes devices of a class by their implicit name", pod(limits={"deviceclass.resource.kubernetes.io/gpu.nvidia.com": 1}), gpu_pod(), "no grant for deviceclass.resource.kubernetes.io/gpu.nvidia.com"),
     ("takes an extended resource that nobody offers", pod(limits={"example.com/fpga": 1}), pod(limits={"rdma/hca": 1}), "no grant for example.com/fpga"),
-    ("takes devices by a resource claim", pod(resourceClaims=[{"name": "gpu", "resourceClaimName": "gpu"}]), gpu_pod(), "remove spec.resourceClaims"),
+    ("takes devices by a resource claim", pod(namespace="serve", resourceClaims=[CLAIMED]), gpu_pod(resourceClaims=[CLAIMED]), "remove spec.resourceClaims"),
+    ("takes devices by a resource claim where nothing says of which class", pod(namespace="unsaid", resourceClaims=[CLAIMED]), gpu_pod(resourceClaims=[CLAIMED]), DEVICE_CLASSES_ANNOTATION),
     ("invents a tier", gpu_pod({TIER_LABEL: "gold"}), gpu_pod({TIER_LABEL: "spot"}), "write spot, guaranteed or nothing"),
     ("calls itself reserved without a reservation", gpu_pod({TIER_LABEL: "reserved"}), gpu_pod({RESERVATION_LABEL: "nightly"}), f"{RESERVATION_LABEL}: <name>"),
     ("is of a reservation and spot at once", gpu_pod({RESERVATION_LABEL: "nightly", TIER_LABEL: "spot"}), gpu_pod({RESERVATION_LABEL: "nightly", TIER_LABEL: "reserved"}), f"remove the label {TIER_LABEL}: spot"),
@@ -131,6 +153,13 @@ POD_SCENARIOS = [
     ("takes a priority of the platform", pod(priorityClassName="system-cluster-critical"), pod(priorityClassName="tenants-batch"), "remove spec.priorityClassName"),
     ("takes a priority of the platform with GPUs", gpu_pod(priorityClassName="system-cluster-critical"), gpu_pod(priorityClassName="tenants-batch"), 'spec.priorityClassName "gpu-b200-guaranteed"'),
     ("chooses its node", pod(nodeName="node-1"), pod(nodeSelector={"kubernetes.io/hostname": "node-1"}), "remove spec.nodeName"),
+    ("mounts a share with the node's rights", pod(volumes=[{"name": "share", "nfs": {"server": "192.0.2.1", "path": "/"}}]), pod(volumes=[{"name": "share", "persistentVolumeClaim": {"claimName": "share"}}]), "mounts share with its own rights: in spec.volumes write only configMap"),
+    ("mounts the node's own files", pod(volumes=[{"name": "root", "hostPath": {"path": "/"}}]), pod(volumes=[{"name": "root", "emptyDir": {}}]), "or csi with driver secrets.example"),
+    ("has a driver mount what it writes out", pod(volumes=[{"name": "key", "csi": {"driver": "files.example"}}]), pod(volumes=[{"name": "key", "csi": {"driver": "secrets.example"}}]), "in spec.volumes write only configMap"),
+    ("shares the node's network", pod(hostNetwork=True), pod(hostNetwork=False), "remove spec.hostNetwork"),
+    ("sees the node's processes", pod(hostPID=True), pod(shareProcessNamespace=True), "remove spec.hostNetwork, spec.hostPID"),
+    ("shares the node's memory", pod(hostIPC=True), pod(hostIPC=False), "spec.hostIPC"),
+    ("takes a port of the node", pod(ports=[{"containerPort": 80, "hostPort": 80}]), pod(ports=[{"containerPort": 80}]), "every hostPort"),
     ("chooses its scheduler", pod(schedulerName="mine"), pod(schedulerName="default-scheduler"), "write spec.schedulerName default-scheduler"),
     ("tolerates everything", pod(tolerations=[{"operator": "Exists"}]), pod(tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists"}]), "do not tolerate every key"),
     ("tolerates the taint of a resource that is not granted", pod(tolerations=[{"key": "nvidia.com/mig-2g.45gb", "operator": "Exists"}]), pod(tolerations=[{"key": "nvidia.com/mig-1g.23gb", "operator": "Exists"}, {"key": "rdma/hca", "operator": "Exists"}]), "do not tolerate nvidia.com/mig-2g.45gb"),
@@ -154,8 +183,9 @@ def tolerate(key: str) -> list[dict[str, Any]]:
     return [{"op": "add", "path": "/spec/tolerations/-", "value": {"key": key, "operator": "Exists"}}]
 
 
-def debug(env: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"spec": {"ephemeralContainers": [{"name": "debug", "image": "example/debug:1", "env": env}]}}
+def debug(env: list[dict[str, Any]], image: str = IMAGE, pull: str = "Always") -> dict[str, Any]:
+    container = {"name": "debug", "image": image, "imagePullPolicy": pull, "env": env}
+    return {"spec": {"ephemeralContainers": [container]}}
 
 
 def on_pod(body: Any, subresource: str = "") -> Call:
@@ -169,6 +199,30 @@ POD_UPDATE_SCENARIOS = [
     ("moves a pod to another reservation", on_pod(relabel(**{RESERVATION_LABEL: "weekly"})), on_pod(relabel(app="x")), f"keep the label {RESERVATION_LABEL}"),
     ("adds a toleration", on_pod(tolerate("node.kubernetes.io/unschedulable")), on_pod(tolerate("nvidia.com/gpu")), "add only nvidia.com/gpu"),
     ("sees all GPUs from an ephemeral container", on_pod(debug([VISIBLE]), "ephemeralcontainers"), on_pod(debug([]), "ephemeralcontainers"), "remove NVIDIA_* from the ephemeral container"),
+]  # fmt: skip
+
+
+def image_volume(reference: str) -> list[dict[str, Any]]:
+    return [{"name": "data", "image": {"reference": reference, "pullPolicy": "Always"}}]
+
+
+def image_of(container: str, image: str) -> list[dict[str, Any]]:
+    return [{"op": "replace", "path": f"/spec/{container}/0/image", "value": image}]
+
+
+# Another path of an allowed registry, one that only begins alike, and one that is left to the node.
+ELSEWHERE, ALIKE, UNNAMED = "registry.example/rival/image:1", "registry.example/acme-2/image:1", "acme/image:1"
+WRITE_IMAGE = "write an image, with its registry, that begins with registry.example/acme/ or public.example/"
+
+IMAGE_SCENARIOS = [
+    ("runs an image of somebody else", pod(image=ELSEWHERE), pod(), f"does not run {ELSEWHERE}: {WRITE_IMAGE}"),
+    ("runs an image from a path that begins alike", pod(image=ALIKE), pod(image="public.example/x"), f"does not run {ALIKE}: {WRITE_IMAGE}"),
+    ("leaves the registry to the node", pod(image=UNNAMED), pod(), f"does not run {UNNAMED}: {WRITE_IMAGE}"),
+    ("runs such an image first", pod(initContainers=init_container(image=ELSEWHERE)), pod(initContainers=init_container()), WRITE_IMAGE),
+    ("mounts such an image", pod(volumes=image_volume(ELSEWHERE)), pod(volumes=image_volume(IMAGE)), WRITE_IMAGE),
+    ("changes to such an image later", on_pod(image_of("containers", ELSEWHERE)), on_pod(image_of("containers", "public.example/x:2")), WRITE_IMAGE),
+    ("debugs with such an image", on_pod(debug([], ELSEWHERE), "ephemeralcontainers"), on_pod(debug([]), "ephemeralcontainers"), WRITE_IMAGE),
+    ("runs an image where nothing says which", pod(namespace="unlisted"), pod(), REGISTRIES_ANNOTATION),
 ]  # fmt: skip
 
 
@@ -193,6 +247,10 @@ NAMESPACE_SCENARIOS = [
     ("moves it through the status", on_namespace(relabel(**{PLACEMENT_LABEL: "CH"}), subresource="status"), on_namespace(relabel(team="x"), subresource="status"), PLACEMENT_LABEL),
     ("takes a namespace from its tenant", on_namespace(relabel(**{TENANT_LABEL: None})), OTHER, TENANT_LABEL),
     ("grants resources", on_namespace(annotate(**{ACCELERATORS_ANNOTATION: "nvidia.com/gpu.shared"})), on_namespace(annotate(note="x")), ACCELERATORS_ANNOTATION),
+    ("opens a registry", on_namespace(annotate(**{REGISTRIES_ANNOTATION: "*"})), on_namespace(annotate(note="x")), REGISTRIES_ANNOTATION),
+    ("opens a storage class", on_namespace(annotate(**{STORAGE_CLASSES_ANNOTATION: "kept"})), on_namespace(annotate(note="x")), STORAGE_CLASSES_ANNOTATION),
+    ("grants devices", on_namespace(annotate(**{DEVICE_CLASSES_ANNOTATION: "gpu.nvidia.com"})), on_namespace(annotate(note="x")), DEVICE_CLASSES_ANNOTATION),
+    ("grants a load balancer", on_namespace(annotate(**{LOAD_BALANCERS_ANNOTATION: "9"})), on_namespace(annotate(note="x")), LOAD_BALANCERS_ANNOTATION),
     ("weakens Pod Security of a tenant", on_namespace(relabel(**{PSA: "privileged"})), on_namespace(relabel(**{PSA: "privileged"}), "platform"), PSA),
     ("allows administrative access to devices", on_namespace(relabel(**{"resource.kubernetes.io/admin-access": "true"})), OTHER, "resource.kubernetes.io/admin-access"),
     ("overrides node selection", on_namespace(annotate(**{"scheduler.alpha.kubernetes.io/node-selector": "a=b"})), on_namespace(annotate(note="x")), "scheduler.alpha.kubernetes.io/node-selector"),
@@ -254,17 +312,30 @@ NODE_SCENARIOS = [
     ("brings a node of its own", create(NODE, new("node-3", **{NODE_POOL_LABEL: "b200"})), create(NODE, new("node-3", rack="x")), f"label {NODE_POOL_LABEL}"),
 ]  # fmt: skip
 
-CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+CLAIM = {
+    "accessModes": ["ReadWriteOnce"],
+    "resources": {"requests": {"storage": "1Gi"}},
+    "storageClassName": "fast",
+}
 SPEAKS = {"ports": [{"port": 80}]}
 TENANT_ONLY = "{matchLabels: {gpu-tenancy.dev/tenant: acme}}"
 
 
-def service(**spec: Any) -> Call:
-    return create(SERVICE, new("new") | {"spec": SPEAKS | spec}, "train")
+def service(namespace: str = "train", **spec: Any) -> Call:
+    return create(SERVICE, new("new") | {"spec": SPEAKS | spec}, namespace)
 
 
-def volume_claim(**spec: Any) -> Call:
-    return create(VOLUME_CLAIM, new("new") | {"spec": CLAIM | spec}, "train")
+def volume_claim(namespace: str = "train", **spec: Any) -> Call:
+    return create(VOLUME_CLAIM, new("new") | {"spec": CLAIM | spec}, namespace)
+
+
+def source(kind: str, group: str | None = None) -> dict[str, Any]:
+    return {"apiGroup": group, "kind": kind, "name": "source"}
+
+
+SNAPSHOT = source("VolumeSnapshot", "snapshot.storage.k8s.io")
+BALANCED = {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": False}
+FAST_OR_SHELF = "write one of [fast, shelf]"
 
 
 def on_claim(body: Any, name: str = "loose") -> Call:
@@ -289,10 +360,79 @@ VOLUME_SCENARIOS = [
     ("chooses among the volumes that are there", EDDA, volume_claim(selector={"matchLabels": {"of": "rival"}}), volume_claim(storageClassName="fast"), "remove spec.selector"),
     ("chooses a volume in a template", STATEFULSETS, volume_claim(volumeName="pv-1"), volume_claim(), "remove spec.volumeName"),
     ("chooses among volumes in a template", CONTROLLERS, volume_claim(selector={}), volume_claim(), "remove spec.selector"),
+    ("names a class that keeps what is deleted", EDDA, volume_claim(storageClassName="kept"), volume_claim(storageClassName="shelf"), FAST_OR_SHELF),
+    ("names such a class in a template", EPHEMERAL_VOLUMES, volume_claim(storageClassName="kept"), volume_claim(), FAST_OR_SHELF),
+    ("leaves the class to whoever sets the default", EDDA, volume_claim(storageClassName=None), volume_claim(), FAST_OR_SHELF),
+    ("takes any volume without a class", EDDA, volume_claim(storageClassName=""), volume_claim(), FAST_OR_SHELF),
+    ("claims a volume where nothing says of which class", EDDA, volume_claim("unsaid"), volume_claim(), STORAGE_CLASSES_ANNOTATION),
+    ("copies from what is no volume", EDDA, volume_claim(dataSourceRef=source("VolumeSnapshotContent", "snapshot.storage.k8s.io")), volume_claim(dataSourceRef=SNAPSHOT), "name a PersistentVolumeClaim or a VolumeSnapshot of this namespace"),
+    ("copies from an object of its own making", EDDA, volume_claim(dataSourceRef=source("Import", "example.com")), volume_claim(dataSourceRef=source("PersistentVolumeClaim")), "name a PersistentVolumeClaim or a VolumeSnapshot of this namespace"),
+]  # fmt: skip
+
+
+def claim(*requests: dict[str, Any], namespace: str = "train") -> Call:
+    return create(RESOURCE_CLAIM, new("new") | {"spec": {"devices": {"requests": list(requests)}}}, namespace)
+
+
+def template(*requests: dict[str, Any]) -> Call:
+    spec = {"spec": {"devices": {"requests": list(requests)}}}
+    return create(CLAIM_TEMPLATE, new("new") | {"spec": spec}, "train")
+
+
+def exactly(device_class: str = "channel.nvidia.com", **fields: Any) -> dict[str, Any]:
+    return {"name": "one", "exactly": {"deviceClassName": device_class, **fields}}
+
+
+def first_of(*device_classes: str, **fields: Any) -> dict[str, Any]:
+    choices = [{"name": f"x{n}", "deviceClassName": name, **fields} for n, name in enumerate(device_classes)]
+    return {"name": "one", "firstAvailable": choices}
+
+
+def bind(resource: Resource, name: str = "", subresource: str = "") -> Call:
+    body = new("standing") | {"kind": "Binding", "target": {"apiVersion": "v1", "kind": "Node", "name": "node-1"}}
+    return replace(create(resource, body, "train"), name=name, subresource=subresource)
+
+
+ALL_DEVICES = {"allocationMode": "All"}
+NO_GRANT = "no grant for devices of class gpu.nvidia.com: write one of [channel.nvidia.com, nic]"
+GPU = "gpu.nvidia.com"
+
+CLAIM_SCENARIOS = [
+    ("claims devices of a class that is not granted", claim(exactly(GPU)), claim(exactly()), NO_GRANT),
+    ("claims them if nothing else is there", claim(first_of("nic", GPU)), claim(first_of("nic", "channel.nvidia.com")), NO_GRANT),
+    ("claims them beside others", claim(exactly(), exactly(GPU) | {"name": "two"}), claim(exactly(), exactly("nic") | {"name": "two"}), NO_GRANT),
+    ("has a template claim them", template(exactly(GPU)), template(exactly()), NO_GRANT),
+    ("claims all devices there are", claim(exactly(**ALL_DEVICES)), claim(exactly(count=2)), "allocationMode ExactCount"),
+    ("claims all devices as one of several", template(first_of("nic", **ALL_DEVICES)), template(first_of("nic", count=2)), "allocationMode ExactCount"),
+    ("looks into the devices of others", claim(exactly(adminAccess=True), namespace="exposed"), claim(exactly(adminAccess=False), namespace="exposed"), "remove adminAccess"),
+    ("claims devices where none are granted", claim(exactly(), namespace="serve"), claim(exactly()), "ask the provider for a grant in spec.devices"),
+    ("claims devices where nothing says of which class", claim(exactly(), namespace="unsaid"), claim(exactly()), DEVICE_CLASSES_ANNOTATION),
+]  # fmt: skip
+
+OUTSIDE = "name the namespace in the chart's value policies.platformNamespaces"
+
+ACCELERATOR_SCENARIOS = [
+    ("takes GPUs that no quota counts", pod(namespace="platform", limits={"nvidia.com/gpu": 1}), pod(namespace="platform", limits={"rdma/hca": 1}), f"no nvidia.com/gpu: create this in a namespace of an IndustrialTenant, or, if it belongs to the platform, {OUTSIDE}"),
+    ("takes GPUs that no quota counts in an init container", pod(namespace="platform", initContainers=init_container(resources={"limits": {"nvidia.com/mig-1g.23gb": 1}})), pod(namespace="gpu-operator", initContainers=init_container(resources={"limits": {"nvidia.com/mig-1g.23gb": 1}})), OUTSIDE),
+    ("takes devices by their implicit name", pod(namespace="platform", limits={"deviceclass.resource.kubernetes.io/gpu": 1}), pod(namespace="gpu-operator", limits={"deviceclass.resource.kubernetes.io/gpu": 1}), OUTSIDE),
+    ("takes devices by a claim that no quota counts", pod(namespace="platform", resourceClaims=[CLAIMED]), pod(namespace="gpu-operator", resourceClaims=[CLAIMED]), OUTSIDE),
+    ("claims devices that no quota counts", claim(exactly(), namespace="platform"), claim(exactly(), namespace="gpu-operator"), OUTSIDE),
+]  # fmt: skip
+
+BINDING_SCENARIOS = [
+    ("binds a pod to a node", bind(POD, "standing", "binding"), "policies.schedulerUsers"),
+    ("binds a pod to a node the old way", bind(BINDING), "leave it to system:kube-scheduler"),
 ]  # fmt: skip
 
 TENANT_SCENARIOS = [
     ("services", "catches traffic to foreign addresses", service(externalIPs=["192.0.2.1"]), service(), "remove spec.externalIPs"),
+    ("services", "leads around network policies by a name", service(type="ExternalName", externalName="rival.svc.example"), service(type="ClusterIP"), "write spec.type ClusterIP"),
+    ("services", "opens a port of every node", service(type="NodePort"), service(clusterIP="None"), "write spec.type ClusterIP"),
+    ("services", "takes a load balancer", service("serve", **BALANCED), service(**BALANCED), "services.loadbalancers in spec.quota of the IndustrialTenant"),
+    ("services", "opens a port of every node for a load balancer", service(type="LoadBalancer"), service(**BALANCED), "write spec.allocateLoadBalancerNodePorts: false"),
+    ("services", "chooses a port of every node for a load balancer", service(**BALANCED, ports=[{"port": 80, "nodePort": 30080}]), service(**BALANCED, ports=[{"port": 80}]), "no nodePort in spec.ports"),
+    ("services", "takes a load balancer where nothing says how many", service("unsaid", **BALANCED), service(**BALANCED), LOAD_BALANCERS_ANNOTATION),
+    ("services", "opens a service later", patch(SERVICE, "inner", {"spec": {"type": "NodePort"}}, "train"), patch(SERVICE, "inner", {"spec": {"sessionAffinity": "ClientIP"}}, "train"), "write spec.type ClusterIP"),
     ("network-policies", "lets everyone in", network_policy(ingress=[{}]), network_policy(ingress=[{"from": [OWN_PODS]}]), TENANT_ONLY),
     ("network-policies", "lets every namespace in", network_policy(ingress=[{"from": [{"namespaceSelector": {}}]}]), network_policy(ingress=[{"from": [tenants_namespaces("acme")]}]), TENANT_ONLY),
     ("network-policies", "lets another tenant in", network_policy(ingress=[{"from": [tenants_namespaces("acme"), tenants_namespaces("rival")]}]), network_policy(ingress=[{"from": [tenants_namespaces("acme"), OWN_PODS]}]), TENANT_ONLY),
@@ -303,9 +443,13 @@ TENANT_SCENARIOS = [
 SCENARIOS = [
     *(Scenario("gpu-tenancy-pods", does, EDDA, wrong, right, says) for does, wrong, right, says in POD_SCENARIOS),
     *(Scenario("gpu-tenancy-pod-updates", does, EDDA, wrong, right, says) for does, wrong, right, says in POD_UPDATE_SCENARIOS),
+    *(Scenario("gpu-tenancy-images", does, EDDA, wrong, right, says) for does, wrong, right, says in IMAGE_SCENARIOS),
     *(Scenario("gpu-tenancy-namespaces", does, CARL, wrong, right, says) for does, wrong, right, says in NAMESPACE_SCENARIOS),
     *(Scenario("gpu-tenancy-managed-objects", does, user, wrong, right, says) for does, user, wrong, right, says in MANAGED_SCENARIOS),
     *(Scenario("gpu-tenancy-nodes", does, CARL, wrong, right, says) for does, wrong, right, says in NODE_SCENARIOS),
+    *(Scenario("gpu-tenancy-resource-claims", does, EDDA, wrong, right, says) for does, wrong, right, says in CLAIM_SCENARIOS),
+    *(Scenario("gpu-tenancy-accelerators", does, PETRA, wrong, right, says) for does, wrong, right, says in ACCELERATOR_SCENARIOS),
+    *(Scenario("gpu-tenancy-bindings", does, PETRA, call, call, says, SCHEDULER) for does, call, says in BINDING_SCENARIOS),
     *(Scenario("gpu-tenancy-volume-claims", does, user, wrong, right, says) for does, user, wrong, right, says in VOLUME_SCENARIOS),
     *(Scenario(f"gpu-tenancy-{policy}", does, EDDA, wrong, right, says) for policy, does, wrong, right, says in TENANT_SCENARIOS),
 ]  # fmt: skip

@@ -142,6 +142,37 @@ def test_a_tenant_becomes_ready_with_everything_in_its_namespaces(cluster: Clust
     assert hard(cluster, "acme-serve", "gpu-other") == "0"
 
 
+def test_what_a_tenant_may_name_follows_the_classes_of_the_cluster(cluster: Cluster) -> None:
+    cluster.apply(tenant("classy", "classy-train", devices=[{"deviceClass": "channel.example", "count": 4}]))
+    ready(cluster, "classy")
+    for name, policy in (("fast", "Delete"), ("kept", "Retain")):
+        metadata = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}}
+        cluster.apply(metadata | {"provisioner": "example.com/disk", "reclaimPolicy": policy})
+    cluster.apply(
+        *(
+            {"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": {"name": name}, "spec": {}}
+            for name in ("channel.example", "whole.example")
+        )
+    )
+
+    def annotations() -> dict[str, str]:
+        return cluster.get("namespace", "classy-train")["metadata"]["annotations"]
+
+    eventually(lambda: annotations()["gpu-tenancy.dev/storage-classes"] == "fast")
+    assert annotations()["gpu-tenancy.dev/device-classes"] == "channel.example"
+    used = eventually(
+        lambda: (
+            (status := cluster.get("resourcequota", "gpu-tenancy-base", "classy-train").get("status", {}))
+            and "whole.example.deviceclass.resource.k8s.io/devices" in status.get("used", {})
+            and status
+        )
+    )
+    assert used["hard"]["whole.example.deviceclass.resource.k8s.io/devices"] == "0"
+    assert used["hard"]["channel.example.deviceclass.resource.k8s.io/devices"] == "4"
+    closing = cluster.get("resourcequota", "gpu-other", "classy-train")["spec"]["hard"]
+    assert closing["requests.deviceclass.resource.kubernetes.io/whole.example"] == "0"
+
+
 def test_its_pods_run_in_its_pool_and_no_further_than_its_quota(cluster: Cluster) -> None:
     cluster.apply(tenant("bolt", "bolt-train"))
     ready(cluster, "bolt")

@@ -17,6 +17,7 @@ from cluster.policy_scenarios import (
     CLAIM,
     CONTROLLERS,
     EDDA,
+    IMAGE,
     LIMITS,
     MANAGED,
     OLGA,
@@ -27,28 +28,38 @@ from cluster.policy_scenarios import (
     RBAC,
     SCENARIOS,
     SELECT_ALL,
+    SERVICE,
+    SPEAKS,
     VIEWERS,
     VOLUME_CLAIM,
     Scenario,
     binds,
+    debug,
     gpu_pod,
     handwritten,
+    image_volume,
+    init_container,
     new,
     on_claim,
+    on_pod,
     pod,
     pool_toleration,
     relabel,
 )
-from cluster.rest import Api, create, delete, eventually, get
+from cluster.rest import Api, create, delete, eventually, get, patch
 from gpu_tenancy.domain.naming import (
     ACCELERATORS_ANNOTATION,
     DEFAULT_POOL_LABEL,
+    DEVICE_CLASSES_ANNOTATION,
+    LOAD_BALANCERS_ANNOTATION,
     NODE_POOL_LABEL,
     NODE_REGION_LABEL,
     OPERATOR,
     PLACEMENT_LABEL,
     POOL_LABEL,
+    REGISTRIES_ANNOTATION,
     RESERVATION_LABEL,
+    STORAGE_CLASSES_ANNOTATION,
     SUSPENDED_LABEL,
     TENANT_LABEL,
     TIER_LABEL,
@@ -91,14 +102,28 @@ MUTATING_BINDING = Resource(
 )
 
 ACME = {TENANT_LABEL: "acme", PLACEMENT_LABEL: "eu-de", DEFAULT_POOL_LABEL: "b200"}
-GRANTED = {ACCELERATORS_ANNOTATION: "nvidia.com/gpu,nvidia.com/mig-1g.23gb"}
+GRANTED = {
+    ACCELERATORS_ANNOTATION: "nvidia.com/gpu,nvidia.com/mig-1g.23gb",
+    REGISTRIES_ANNOTATION: "registry.example/acme,public.example",
+    STORAGE_CLASSES_ANNOTATION: "fast,shelf",
+    LOAD_BALANCERS_ANNOTATION: "1",
+    DEVICE_CLASSES_ANNOTATION: "channel.nvidia.com,nic",
+}
 TENANT_NAMESPACES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "train": (ACME, GRANTED),
-    "serve": ({TENANT_LABEL: "acme", PLACEMENT_LABEL: "eu-de"}, GRANTED),
+    "serve": (
+        {TENANT_LABEL: "acme", PLACEMENT_LABEL: "eu-de"},
+        GRANTED | {LOAD_BALANCERS_ANNOTATION: "0", REGISTRIES_ANNOTATION: "*", DEVICE_CLASSES_ANNOTATION: ""},
+    ),
+    "exposed": (ACME | {"resource.kubernetes.io/admin-access": "true"}, GRANTED),
+    "unsaid": (ACME, {key: GRANTED[key] for key in (ACCELERATORS_ANNOTATION, REGISTRIES_ANNOTATION)}),
+    "unlisted": (ACME, {key: value for key, value in GRANTED.items() if key != REGISTRIES_ANNOTATION}),
     "unplaced": ({TENANT_LABEL: "acme"}, GRANTED),
-    "ungranted": (ACME, {}),
+    "ungranted": (ACME, {key: value for key, value in GRANTED.items() if key != ACCELERATORS_ANNOTATION}),
     "frozen": (ACME | {SUSPENDED_LABEL: "true"}, GRANTED),
 }
+
+PLATFORM_NAMESPACES = ("platform", "gpu-operator")
 
 
 @contextlib.contextmanager
@@ -128,6 +153,7 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
         *("install", OPERATOR, str(CHART), "--namespace", SYSTEM_NAMESPACE, "--create-namespace"),
         *("--set", "operator.enabled=false"),
         *("--set", "policies.priorityClasses={tenants-batch}", "--set", "policies.extendedResources={rdma/hca}"),
+        *("--set", "policies.csiDrivers={secrets.example}"),
     )
     api = Api(cluster)
     for build in (build_namespaces, build_people, build_priority_classes, build_nodes, build_children):
@@ -141,10 +167,11 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
 
 
 def build_namespaces(api: Api) -> None:
-    api.must(create(NAMESPACE, new("platform")))
+    for name in PLATFORM_NAMESPACES:
+        api.must(create(NAMESPACE, new(name)))
     for name, (labels, notes) in TENANT_NAMESPACES.items():
         api.must(create(NAMESPACE, {"metadata": {"name": name, "labels": labels, "annotations": notes}}))
-    for name in TENANT_NAMESPACES:
+    for name in (*TENANT_NAMESPACES, *PLATFORM_NAMESPACES):
         default = get(SERVICE_ACCOUNT, "default", name)
         eventually(lambda default=default: api.send(default).accepted, f"{name} has its service account")
 
@@ -156,7 +183,8 @@ def build_people(api: Api) -> None:
     provider = [
         *platform,
         rule("gpu-tenancy.dev", "industrialtenants"),
-        rule("", "persistentvolumeclaims"),
+        rule("", "persistentvolumeclaims", "pods", "pods/binding", "bindings"),
+        rule("resource.k8s.io", "resourceclaims"),
         rule("networking.k8s.io", "networkpolicies"),
         rule(RBAC, "rolebindings"),
         {"apiGroups": [RBAC], "resources": ["clusterroles"], "verbs": ["bind"]},
@@ -196,6 +224,7 @@ def build_children(api: Api) -> None:
     labels = {"app": "x", RESERVATION_LABEL: "nightly"}
     spec = gpu_pod(**handwritten(tier=Tier.RESERVED)).body["spec"]
     api.must(create(POD, new("standing", **labels) | {"spec": spec}, "train"))
+    api.must(create(SERVICE, new("inner") | {"spec": SPEAKS}, "train"))
     api.must(create(VOLUME_CLAIM, new("loose") | {"spec": CLAIM | {"storageClassName": "absent"}}, "train"))
     for name, labels in (("managed", MANAGED), ("own", {})):
         metadata = new(name, **labels)
@@ -225,7 +254,7 @@ def test_what_is_wrong_is_denied_with_what_to_do_and_what_is_right_accepted(api:
     answer = api.send(scenario.wrong, scenario.user, dry_run=True)
     assert (answer.status, scenario.policy in answer.message) == (403, True), answer.message
     assert scenario.says in answer.message
-    assert not api.send(scenario.right, scenario.user, dry_run=True).message
+    assert not api.send(scenario.right, scenario.right_user or scenario.user, dry_run=True).message
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -283,6 +312,25 @@ def test_the_control_plane_binds_a_claim_to_a_volume_and_its_owner_keeps_it(api:
     assert api.must(on_claim(relabel(team="x"), "bound"), EDDA)["spec"]["volumeName"] == "shelf-1"
 
 
+def test_a_tenant_without_a_list_of_registries_runs_images_from_all(api: Api) -> None:
+    assert not api.send(gpu_pod({POOL_LABEL: "b200"}, namespace="serve", image="any/image"), EDDA, dry_run=True).message
+
+
+def test_what_is_older_than_its_tenant_can_still_be_labelled_and_finalized(api: Api) -> None:
+    api.must(create(NAMESPACE, new("older")))
+    default = get(SERVICE_ACCOUNT, "default", "older")
+    eventually(lambda: api.send(default).accepted, "older has its service account")
+    api.must(
+        create(POD, {"metadata": {"name": "old"}, "spec": {"containers": [{"name": "x", "image": "any:1"}]}}, "older")
+    )
+    api.must(create(SERVICE, new("old") | {"spec": SPEAKS | {"type": "NodePort"}}, "older"))
+    api.must(create(VOLUME_CLAIM, new("old") | {"spec": CLAIM | {"storageClassName": "kept"}}, "older"))
+    api.must(patch(NAMESPACE, "older", relabel(**ACME)))
+    for resource in (POD, SERVICE, VOLUME_CLAIM):
+        change = patch(resource, "old", {"metadata": {"labels": {"x": "y"}, "finalizers": None}}, "older")
+        assert not api.send(change, dry_run=True).message
+
+
 def test_a_tenants_namespace_can_be_deleted_with_the_operators_objects_in_it(api: Api) -> None:
     api.must(create(NAMESPACE, new("leaving", **ACME)))
     api.must(create(RESOURCE_QUOTA, new("managed", **MANAGED) | {"spec": {"hard": {"pods": "1"}}}, "leaving"))
@@ -300,7 +348,7 @@ def test_the_garbage_collector_takes_what_an_owner_leaves_behind(api: Api) -> No
 
 def test_the_use_of_a_protected_quota_is_still_counted(api: Api) -> None:
     quota = get(RESOURCE_QUOTA, "managed", "train")
-    eventually(lambda: api.must(quota).get("status", {}).get("used") == {"services": "0"}, "its use is counted")
+    eventually(lambda: api.must(quota).get("status", {}).get("used") == {"services": "1"}, "its use is counted")
 
 
 # The mutation
@@ -361,9 +409,27 @@ def test_what_is_complete_is_left_as_it_is(api: Api) -> None:
     assert pool_tolerations(spec) == fields["tolerations"]
 
 
+def test_every_image_is_pulled_anew_whatever_the_user_wrote(api: Api) -> None:
+    lax = {"imagePullPolicy": "IfNotPresent"}
+    call = pod(initContainers=init_container(**lax), volumes=image_volume(IMAGE))
+    call.body["spec"]["containers"][0] |= lax
+    call.body["spec"]["containers"].append({"name": "other", "image": IMAGE, "imagePullPolicy": "Never"})
+    call.body["spec"]["volumes"][0]["image"].pop("pullPolicy")
+    spec = admitted(api, call)
+    containers = [*spec["containers"], *spec["initContainers"]]
+    assert [container["imagePullPolicy"] for container in containers] == ["Always"] * 3
+    assert spec["volumes"][0]["image"]["pullPolicy"] == "Always"
+    answer = api.send(on_pod(debug([], pull="Never"), "ephemeralcontainers"), EDDA, dry_run=True)
+    assert answer.body["spec"]["ephemeralContainers"][0]["imagePullPolicy"] == "Always"
+
+
 @pytest.fixture(scope="class")
 def _unmutated(api: Api) -> Iterator[None]:
-    with without(api, MUTATING_BINDING, MUTATION, lambda: not api.send(pod(), EDDA, dry_run=True).accepted):
+    lax = on_pod(debug([], pull="Never"), "ephemeralcontainers")
+    with (
+        without(api, MUTATING_BINDING, MUTATION, lambda: not api.send(pod(), EDDA, dry_run=True).accepted),
+        without(api, MUTATING_BINDING, "gpu-tenancy-images", lambda: not api.send(lax, EDDA, dry_run=True).accepted),
+    ):
         yield
 
 
@@ -393,6 +459,26 @@ class TestWithoutTheMutation:
         spec = admitted(api, gpu_pod(labels[tier], **handwritten(tier=tier)))
         assert spec["priority"] == TIER_PRIORITY[tier]
         assert admitted(api, pod(nodeSelector={PLACEMENT_KEY: "true"}))["priority"] == 0
+
+    @pytest.mark.parametrize("policy", ["IfNotPresent", "Never"])
+    def test_an_image_that_is_not_pulled_anew_is_denied(self, api: Api, policy: str) -> None:
+        written = {"nodeSelector": {PLACEMENT_KEY: "true"}}
+        main = pod(**written)
+        main.body["spec"]["containers"][0]["imagePullPolicy"] = policy
+        volume = pod(**written, volumes=image_volume(IMAGE))
+        volume.body["spec"]["volumes"][0]["image"]["pullPolicy"] = policy
+        for call in (
+            main,
+            pod(**written, initContainers=init_container(imagePullPolicy=policy)),
+            volume,
+            on_pod(debug([], pull=policy), "ephemeralcontainers"),
+        ):
+            message = api.send(call, EDDA, dry_run=True).message
+            assert "'gpu-tenancy-images'" in message
+            assert f"write imagePullPolicy: Always (in a volume image.pullPolicy: Always) for {IMAGE}" in message
+        right = pod(**written, initContainers=init_container(), volumes=image_volume(IMAGE))
+        for call in (right, on_pod(debug([]), "ephemeralcontainers")):
+            assert not api.send(call, EDDA, dry_run=True).message
 
     def test_a_class_that_does_not_stand_for_its_tiers_priority_is_denied(self, api: Api) -> None:
         odd = gpu_pod({POOL_LABEL: "odd"}, **handwritten("odd"))

@@ -48,13 +48,14 @@ class Script:
             yield step
 
 
-async def reflect(script: Script, store: Store[str], until: Callable[[], bool]) -> list[str]:
+async def reflect(script: Script, store: Store[str], until: Callable[[], bool], *, optional: bool = False) -> list[str]:
     restarts: list[str] = []
     reflector = Reflector(
         script,  # type: ignore[arg-type]
         NODE,
         store,
         longest_pause=0.01,
+        optional=optional,
         on_restart=lambda _kind, problem: restarts.append(problem),
     )
     task = asyncio.create_task(reflector.run())
@@ -111,6 +112,14 @@ async def test_a_refused_connection_does_not_lead_to_a_list() -> None:
     script = Script([Page([], "100")], [[refused], [refused]])
     await reflect(script, Store(lambda raw: raw["data"]), lambda: len(script.asked) == 4)
     assert script.asked == ["list", "watch 100", "watch 100", "watch 100"]
+
+
+async def test_a_kind_that_the_server_may_not_know_is_empty_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu_tenancy.kube.reflector._UNKNOWN_PAUSE", 0.01)
+    unknown = ApiError(404, "NotFound", "the server could not find the requested resource")
+    script = Script([unknown, unknown, Page([node("a", 7)], "7")], [])
+    store = Store(lambda raw: raw["data"])
+    assert await reflect(script, store, until=lambda: len(store) == 1, optional=True) == []
 
 
 async def test_a_bug_is_logged_and_outlived(caplog: pytest.LogCaptureFixture) -> None:

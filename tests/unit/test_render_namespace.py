@@ -10,7 +10,7 @@ def rendered(**changed):
         "default_pool": None,
         "suspended": False,
         "pod_security": "Restricted",
-        "accelerators": {"nvidia.com/mig-1g.23gb", "nvidia.com/gpu"},
+        "allowed": {"gpu-tenancy.dev/accelerators": {"nvidia.com/mig-1g.23gb", "nvidia.com/gpu"}},
     }
     return namespace("train", **(fields | changed))["metadata"]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gpu_tenancy.api.tenant import TenantNamespace
+from gpu_tenancy.domain.conditions import find
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.reconcile.plan import Create, Delete, Plan, Update
 from gpu_tenancy.reconcile.tenants import plan_tenant
@@ -93,13 +94,47 @@ def test_pods_of_an_adopted_namespace_get_no_gpus_before_quotas_count_them(clust
     cluster.declare("neura", spec(**NEURA))
     for _ in range(3):
         cluster.reconcile("neura")
-    annotations = cluster.objects[TRAIN]["metadata"]["annotations"]
-    assert annotations == {"gpu-tenancy.dev/accelerators": ""}
+    assert cluster.annotations("train")["gpu-tenancy.dev/accelerators"] == ""
     cluster.counting = True
     cluster.count()
     cluster.settle("neura")
-    annotations = cluster.objects[TRAIN]["metadata"]["annotations"]
-    assert annotations == {"gpu-tenancy.dev/accelerators": "nvidia.com/gpu,nvidia.com/mig-1g.23gb"}
+    assert cluster.annotations("train")["gpu-tenancy.dev/accelerators"] == "nvidia.com/gpu,nvidia.com/mig-1g.23gb"
+
+
+def test_what_a_contract_does_not_narrow_is_open_as_far_as_the_cluster_is(provisioned):
+    annotations = provisioned.annotations("train")
+    assert annotations["gpu-tenancy.dev/registries"] == "*"
+    assert annotations["gpu-tenancy.dev/storage-classes"] == "fast,slow"
+    assert annotations["gpu-tenancy.dev/load-balancers"] == "0"
+
+
+def test_a_contract_names_the_registries_and_storage_classes_and_how_many_load_balancers(cluster):
+    cluster.provision(
+        workloads={"registries": ["registry.example/neura", "mirror.example"]},
+        storageClasses=["fast"],
+        quota={"services.loadbalancers": "2"},
+    )
+    annotations = cluster.annotations("train")
+    assert annotations["gpu-tenancy.dev/registries"] == "mirror.example,registry.example/neura"
+    assert annotations["gpu-tenancy.dev/storage-classes"] == "fast"
+    assert annotations["gpu-tenancy.dev/load-balancers"] == "2"
+
+
+def test_a_storage_class_that_keeps_deleted_volumes_is_never_allowed(cluster):
+    cluster.provision(storageClasses=["fast", "kept"])
+    assert cluster.annotations("train")["gpu-tenancy.dev/storage-classes"] == "fast"
+    ready = find(cluster.status("neura").conditions, "Ready")
+    assert "storage class kept is not in the cluster, or keeps deleted volumes" in ready.message
+    cluster.storage_classes |= {"kept"}
+    cluster.settle("neura")
+    assert cluster.annotations("train")["gpu-tenancy.dev/storage-classes"] == "fast,kept"
+    assert "kept" not in find(cluster.status("neura").conditions, "Ready").message
+
+
+def test_what_policies_judge_by_is_put_back(provisioned):
+    provisioned.change(TRAIN, {"metadata": {"annotations": {"gpu-tenancy.dev/registries": None}}})
+    provisioned.settle("neura")
+    assert provisioned.annotations("train")["gpu-tenancy.dev/registries"] == "*"
 
 
 @pytest.mark.parametrize("name", ["gpu-tenancy-system", "kube-system", "openshift-monitoring", "default"])

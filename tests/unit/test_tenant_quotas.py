@@ -209,6 +209,34 @@ def test_the_fence_stops_naming_an_accelerator_before_quotas_do(provisioned):
     assert provisioned.hard("train", "gpu-b200-spot") == {GPU: "64"}
 
 
+def test_devices_of_claims_are_closed_by_both_names_and_opened_by_a_grant(provisioned):
+    long = "x" * 226
+    provisioned.device_classes |= {"channel.nvidia.com": "", "gpu.nvidia.com": "nvidia.com/gpu-dra", long: ""}
+    provisioned.provision(devices=[{"deviceClass": "channel.nvidia.com", "count": 16}])
+    base = provisioned.hard("train", "gpu-tenancy-base")
+    assert base["channel.nvidia.com.deviceclass.resource.k8s.io/devices"] == "16"
+    assert base["gpu.nvidia.com.deviceclass.resource.k8s.io/devices"] == "0"
+    assert base["count/resourceclaims.resource.k8s.io"] == "1k"
+    for name in ("gpu-b200-guaranteed", "gpu-b200-spot", "gpu-other"):
+        hard = provisioned.hard("train", name)
+        assert hard["requests.deviceclass.resource.kubernetes.io/channel.nvidia.com"] == "0"
+        assert hard["requests.deviceclass.resource.kubernetes.io/gpu.nvidia.com"] == "0"
+        assert hard["requests.nvidia.com/gpu-dra"] == "0"
+    assert not any(long in key for key in base)
+    annotations = provisioned.annotations("train")
+    assert annotations["gpu-tenancy.dev/device-classes"] == "channel.nvidia.com"
+    assert annotations["gpu-tenancy.dev/accelerators"] == "nvidia.com/gpu,nvidia.com/mig-1g.23gb"
+
+
+def test_without_a_grant_there_are_no_claims_of_devices(provisioned):
+    provisioned.device_classes |= {"gpu.nvidia.com": ""}
+    provisioned.provision(devices=[{"deviceClass": "gpu.nvidia.com", "count": 0}])
+    base = provisioned.hard("train", "gpu-tenancy-base")
+    assert base["gpu.nvidia.com.deviceclass.resource.k8s.io/devices"] == "0"
+    assert base["count/resourceclaims.resource.k8s.io"] == "0"
+    assert provisioned.annotations("train")["gpu-tenancy.dev/device-classes"] == ""
+
+
 def test_a_quota_whose_classes_were_changed_is_put_right(provisioned):
     expression = {"scopeName": "PriorityClass", "operator": "NotIn", "values": ["gpu-b200-spot", "mine"]}
     provisioned.change(CLOSING, {"spec": {"scopeSelector": {"matchExpressions": [expression]}}})

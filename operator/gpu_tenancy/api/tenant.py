@@ -29,6 +29,15 @@ QUOTA_NAMES = (
     r"((requests|limits)\.)?(cpu|memory|ephemeral-storage)|requests\.storage|persistentvolumeclaims|pods|configmaps|secrets|"
     r"services(\.loadbalancers|\.nodeports)?|replicationcontrollers|resourcequotas"
 )
+# A host with a dot or a port, so that nothing before it is left to the node, and a path.
+REGISTRY = (
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+(:[0-9]{1,5})?|[a-z0-9]([-a-z0-9]*[a-z0-9])?:[0-9]{1,5})"
+    r"(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$"
+)
+Registry = Annotated[str, StringConstraints(pattern=REGISTRY, min_length=1, max_length=253)]
+StorageClassName = Annotated[str, StringConstraints(pattern=f"^{SUBDOMAIN}$", min_length=1, max_length=253)]
+# As long as the quota key that counts it may be.
+DeviceClassName = Annotated[str, StringConstraints(pattern=f"^{SUBDOMAIN}$", min_length=1, max_length=225)]
 QuotaKey = Annotated[
     str, StringConstraints(pattern=f"^({QUOTA_NAMES}|{SUBDOMAIN}/{QUALIFIED_NAME})$", min_length=1, max_length=253)
 ]
@@ -159,6 +168,15 @@ class GpuGrant(ApiModel):
     )
 
 
+class DeviceGrant(ApiModel):
+    """Devices of one class, which pods get by resource claims."""
+
+    deviceClass: DeviceClassName
+    """The DeviceClass."""
+    count: Annotated[int, Field(ge=0, le=1_000_000)]
+    """How many devices the claims in each namespace may ask for."""
+
+
 class Network(ApiModel):
     """What the tenant's pods can reach and be reached from, beside the tenant itself and DNS."""
 
@@ -177,6 +195,8 @@ class Workloads(ApiModel):
 
     podSecurity: Literal["Restricted", "Baseline"] = "Restricted"
     """The Pod Security Standard that namespaces enforce."""
+    registries: Annotated[list[Registry], Field(max_length=32), ListType("set")] = []
+    """Registries, or paths in them, that images come from, such as registry.example/robotics; by default any."""
 
 
 class IndustrialTenantSpec(ApiModel):
@@ -192,12 +212,16 @@ class IndustrialTenantSpec(ApiModel):
     """The tenant's namespaces; those that exist are adopted only with an opt-in label."""
     gpus: Annotated[list[GpuGrant], Field(max_length=32), ListType("map", ("pool",))] = []
     """What the tenant may use of each pool; of the others, nothing."""
+    devices: Annotated[list[DeviceGrant], Field(max_length=16), ListType("map", ("deviceClass",))] = []
+    """Devices by resource claims, such as the channels of a ComputeDomain; of other classes, none. No GPUs of pools."""
     quota: Annotated[dict[QuotaKey, Quantity], Field(max_length=64), BeforeValidator(without_nulls)] = {}
     """The base ResourceQuota of each namespace; defaults hold for what is not said. GPUs do not belong here."""
     network: Network = Network()
     """What pods reach and are reached from."""
     workloads: Workloads = Workloads()
     """What pods may be."""
+    storageClasses: Annotated[list[StorageClassName], Field(max_length=32), ListType("set")] = []
+    """StorageClasses that volume claims may name, by default all; never one that keeps deleted volumes (Retain)."""
     suspended: bool = False
     """Whether the tenant is shut: nothing new starts, nothing that runs is killed."""
     deletionPolicy: Literal["Retain", "Delete"] = "Retain"
@@ -216,8 +240,13 @@ class IndustrialTenantSpec(ApiModel):
         ),
         Rule(
             "!has(self.quota) || self.quota.all(k, !k.contains('nvidia.com/') && !k.contains('deviceclass'))",
-            "GPUs are granted in spec.gpus, not in spec.quota",
+            "GPUs are granted in spec.gpus and other devices in spec.devices, not in spec.quota",
             lambda self: not any("nvidia.com/" in key or "deviceclass" in key for key in self.quota),
+        ),
+        Rule(
+            "!has(self.quota) || self.quota[?'services.nodeports'].orValue('0') == '0'",
+            "a node port opens every node to the outside, so tenants have none: leave services.nodeports out of spec.quota",
+            lambda self: self.quota.get("services.nodeports", "0") == "0",
         ),
         Rule(
             "!has(self.quota) || self.quota.all(k, k.contains('cpu') || k.contains('memory') || k.contains('storage') || "

@@ -20,8 +20,17 @@ TENANT_LABEL = "gpu-tenancy.dev/tenant"
 PLACEMENT_LABEL = "gpu-tenancy.dev/placement"
 DEFAULT_POOL_LABEL = "gpu-tenancy.dev/default-pool"
 SUSPENDED_LABEL = "gpu-tenancy.dev/suspended"
-# Which accelerator resources the namespace's quotas name, comma separated; the fence denies all others.
+# What the policies read, comma separated: they deny what is not there, and everything while an annotation is missing.
+# Accelerator resources that the namespace's quotas name;
 ACCELERATORS_ANNOTATION = "gpu-tenancy.dev/accelerators"
+# registries, or paths in them, that images come from, `*` for any;
+REGISTRIES_ANNOTATION = "gpu-tenancy.dev/registries"
+# storage classes that volume claims name;
+STORAGE_CLASSES_ANNOTATION = "gpu-tenancy.dev/storage-classes"
+# how many Services of type LoadBalancer the base quota allows;
+LOAD_BALANCERS_ANNOTATION = "gpu-tenancy.dev/load-balancers"
+# device classes that resource claims name.
+DEVICE_CLASSES_ANNOTATION = "gpu-tenancy.dev/device-classes"
 
 # Every object that the operator writes in a tenant's namespace, and cluster-scoped ones.
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"

@@ -26,6 +26,7 @@ OnRestart = Callable[[str, str], None]
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 30.0
+_UNKNOWN_PAUSE = 300.0
 _SHORTEST_WATCH = 1.0
 
 
@@ -80,6 +81,7 @@ class Reflector:
         field_selector: str = "",
         silence: float = 90.0,
         longest_pause: float = _LONGEST_PAUSE,
+        optional: bool = False,
         on_restart: OnRestart = lambda _kind, _problem: None,
     ) -> None:
         """Set up; `run` does the work.
@@ -94,6 +96,7 @@ class Reflector:
             silence: seconds without a byte after which a watch is begun again, in case its connection was lost. Of a
                 kind that changes the server sends a bookmark each minute.
             longest_pause: seconds, at most, between two attempts while the server fails.
+            optional: the server may not know the kind; then there are none of it, until it does.
             on_restart: told of every failure.
         """
         self.synced = asyncio.Event()
@@ -104,6 +107,7 @@ class Reflector:
         self._selection = Selection(label_selector=label_selector, field_selector=field_selector)
         self._silence = silence
         self._longest_pause = longest_pause
+        self._optional = optional
         self._on_restart = on_restart
         self._resource_version = ""
         self._failures = 0
@@ -123,6 +127,11 @@ class Reflector:
                 problem = str(error)
                 if isinstance(error, ApiError) and error.is_expired:
                     self._resource_version = ""
+                if self._optional and isinstance(error, ApiError) and error.is_not_found:
+                    self._resource_version = ""
+                    self.synced.set()
+                    await asyncio.sleep(_UNKNOWN_PAUSE)
+                    continue
             except Exception as error:
                 # A reflector that died would leave the operator blind; a bug must not do what an outage may not.
                 logger.exception("Reflecting %s failed", self._resource.kind)

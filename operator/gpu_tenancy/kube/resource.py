@@ -64,6 +64,8 @@ LIMIT_RANGE = Resource("", "v1", "limitranges", "LimitRange")
 NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 ROLE_BINDING = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 PRIORITY_CLASS = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False)
+STORAGE_CLASS = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
+DEVICE_CLASS = Resource("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", namespaced=False)
 JOB = Resource("batch", "v1", "jobs", "Job")
 DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
 STATEFUL_SET = Resource("apps", "v1", "statefulsets", "StatefulSet")
@@ -102,6 +104,8 @@ BUILT_IN = Resources(
     NETWORK_POLICY,
     ROLE_BINDING,
     PRIORITY_CLASS,
+    STORAGE_CLASS,
+    DEVICE_CLASS,
     JOB,
     DEPLOYMENT,
     STATEFUL_SET,

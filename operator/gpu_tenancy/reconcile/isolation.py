@@ -12,7 +12,11 @@ from gpu_tenancy.domain.naming import (
     ADOPT_LABEL,
     BASE_QUOTA,
     CLOSING_QUOTA,
+    DEVICE_CLASSES_ANNOTATION,
+    LOAD_BALANCERS_ANNOTATION,
     MANAGED_BY_LABEL,
+    REGISTRIES_ANNOTATION,
+    STORAGE_CLASSES_ANNOTATION,
     SUSPENDED_LABEL,
     TENANT_LABEL,
 )
@@ -23,8 +27,8 @@ from gpu_tenancy.reconcile.diff import merge_patch
 from gpu_tenancy.reconcile.gpu_quotas import gpu_quotas, limits_of
 from gpu_tenancy.reconcile.ownership import Kept, Left, Reason, Removed, Retained, previous_reasons
 from gpu_tenancy.reconcile.plan import Create, Delete, Ref, Update
-from gpu_tenancy.render.base_quota import base_quota
-from gpu_tenancy.render.gpu_quota import quota_key
+from gpu_tenancy.render.base_quota import base_quota, load_balancers
+from gpu_tenancy.render.gpu_quota import device_resources, quota_key
 from gpu_tenancy.render.limit_range import limit_range
 from gpu_tenancy.render.namespace import namespace, owner_reference, refers_to_tenant
 from gpu_tenancy.render.network_policy import (
@@ -39,7 +43,7 @@ from gpu_tenancy.render.role_binding import role_bindings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from gpu_tenancy.api.tenant import Network
+    from gpu_tenancy.api.tenant import IndustrialTenantSpec, Network
     from gpu_tenancy.domain.grants import Share
     from gpu_tenancy.domain.peering import Agreement
     from gpu_tenancy.reconcile.observed import Observed
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
     from gpu_tenancy.reconcile.plan import Manifest
     from gpu_tenancy.reconcile.views import TenantView
 
+# A longer name makes no quota key; the policies refuse it like any other that is not granted.
+_LONGEST_CLASS = 225
 _EVERYTHING = (QUOTA, "LimitRange", POLICY, BINDING)
 
 
@@ -55,7 +61,9 @@ class Contract:
     """What is the same for all namespaces of a tenant.
 
     Attributes:
-        accelerators: every resource that GPU quotas list.
+        accelerators: every resource that the policies let pods ask for, as far as GPU quotas allow it.
+        closed: every resource that GPU quotas list; these and the names by which pods could ask for devices of claims.
+        devices: by DeviceClass, how many devices the claims in each namespace may ask for.
         split: by pool, each namespace's share of the grant.
         children: the operator's objects by namespace.
         steady: whether the tenant stood completely at this generation, so that a difference is someone else's doing.
@@ -63,6 +71,8 @@ class Contract:
 
     view: TenantView
     accelerators: frozenset[str]
+    closed: frozenset[str]
+    devices: Mapping[str, int]
     split: Mapping[str, Mapping[str, Share]]
     children: Mapping[str, Mapping[Ref, Standing]]
     steady: bool
@@ -73,9 +83,13 @@ class Contract:
         children: defaultdict[str, dict[Ref, Standing]] = defaultdict(dict)
         for ref, child in sorted(view.children.items()):
             children[ref.namespace][ref] = Standing(child, child.manifest)
+        accelerators = view.accelerators | {pool.resourceName for pool in view.pools.values()}
+        granted = {} if view.spec is None else {one.deviceClass: one.count for one in view.spec.devices}
         return cls(
             view=view,
-            accelerators=view.accelerators | {pool.resourceName for pool in view.pools.values()},
+            accelerators=accelerators,
+            closed=accelerators | device_resources(view.device_classes),
+            devices={name: 0 for name in view.device_classes if len(name) <= _LONGEST_CLASS} | granted,
             split={} if view.spec is None else {one.pool: shares(one, view.spec.namespaces) for one in view.spec.gpus},
             children=children,
             steady=steady,
@@ -103,12 +117,13 @@ def _keep(contract: Contract, claim: Kept) -> Work:
     platform = view.platform
     dns = dns_peers(dict(platform.dns_namespace_labels), dict(platform.dns_pod_labels), platform.dns_addresses)
     desired = [
-        *gpu_quotas(name, limits_of(view, name, contract.split), contract.accelerators, standing),
+        *gpu_quotas(name, limits_of(view, name, contract.split), contract.closed, standing),
         limit_range(name),
         *network_policies(name, view.name, spec.network, dns, platform.closed_networks),
         *role_bindings(name, spec.owners),
     ]
-    desired.append(base_quota(name, spec.quota, suspended=spec.suspended, own=_own(desired, spec.network)))
+    own = _own(desired, spec.network)
+    desired.append(base_quota(name, spec.quota, suspended=spec.suspended, own=own, devices=contract.devices))
     desired += _peerings(view, name)
     work = compare(desired, standing, _EVERYTHING, steady=steady, new=_new_peerings(view, name))
     _write_namespace(contract, claim, work, standing, steady=steady)
@@ -127,7 +142,12 @@ def _write_namespace(
         default_pool=claim.declared.defaultPool,
         suspended=spec.suspended,
         pod_security=spec.workloads.podSecurity,
-        accelerators=contract.accelerators if observed is None else _counted(contract, manifest, standing, claim.name),
+        allowed=_allowed(view, spec)
+        | {
+            ACCELERATORS_ANNOTATION: contract.accelerators
+            if observed is None
+            else _counted(contract, manifest, standing, claim.name)
+        },
     )
     metadata, before = desired["metadata"], manifest.get("metadata", {})
     # What opted in stays as a record, and whoever manages the namespace beside us keeps the name.
@@ -147,6 +167,16 @@ def _update_namespace(work: Work, observed: Observed, manifest: Manifest, desire
         repair = steady and "labels" in patch["metadata"]
         # The version makes sure that it is still the namespace that was judged, and not another of the same name.
         work.operations.append((Step.FIRST, Update(observed.ref, patch, observed.resource_version, repair=repair)))
+
+
+def _allowed(view: TenantView, spec: IndustrialTenantSpec) -> dict[str, Iterable[str]]:
+    """Give, by annotation, what the contract lets a tenant name in its own objects."""
+    return {
+        REGISTRIES_ANNOTATION: spec.workloads.registries or ["*"],
+        STORAGE_CLASSES_ANNOTATION: view.storage_classes.intersection(spec.storageClasses or view.storage_classes),
+        LOAD_BALANCERS_ANNOTATION: [load_balancers(spec.quota)],
+        DEVICE_CLASSES_ANNOTATION: [one.deviceClass for one in spec.devices if one.count],
+    }
 
 
 def _counted(contract: Contract, manifest: Manifest, standing: Mapping[Ref, Standing], name: str) -> Iterable[str]:
@@ -214,7 +244,7 @@ def _retain(contract: Contract, observed: Observed) -> Work:
     name, manifest = observed.ref.name, observed.manifest
     standing = contract.children.get(name, {})
     base = standing.get(Ref("v1", QUOTA, name, BASE_QUOTA))
-    desired = [*gpu_quotas(name, {}, contract.accelerators, standing), default_deny(name)]
+    desired = [*gpu_quotas(name, {}, contract.closed, standing), default_deny(name)]
     said = {} if base is None else base.manifest["spec"].get("hard", {})
     desired.append(base_quota(name, said, suspended=True, own={}))
     work = compare(desired, standing, (QUOTA, BINDING), steady=False)

@@ -166,7 +166,9 @@ def _state(view: TenantView, spec: IndustrialTenantSpec, listed: Sequence[Namesp
     if writing:
         reason = Reason.PROVISIONING if _never_stood(view.status) else Reason.PROGRESSING
         return State(ready=False, stalled=False, busy=True, reason=reason, message=_WRITING)
-    message = "; ".join([f"{len(listed)} namespaces stand as declared", *_leftovers(spec)])
+    message = "; ".join(
+        [f"{len(listed)} namespaces stand as declared", *_leftovers(spec), *_closed_classes(view, spec)]
+    )
     return State(ready=True, stalled=False, busy=False, reason="Reconciled", message=message)
 
 
@@ -183,6 +185,14 @@ def _leftovers(spec: IndustrialTenantSpec) -> Iterator[str]:
                 f"{' and '.join(texts)} GPUs of pool {grant.pool} belong to no namespace: "
                 f"raise a share in spec.gpus or add a namespace"
             )
+
+
+def _closed_classes(view: TenantView, spec: IndustrialTenantSpec) -> Iterator[str]:
+    if missing := sorted(set(spec.storageClasses) - view.storage_classes):
+        yield (
+            f"storage class {', '.join(missing)} is not in the cluster, or keeps deleted volumes: "
+            f"create it with reclaimPolicy Delete, or remove it from spec.storageClasses"
+        )
 
 
 def _suspension(spec: IndustrialTenantSpec) -> tuple[str, str] | None:

@@ -45,6 +45,8 @@ class TenantView:
         invalid: why the stored spec cannot be read, if it cannot (it was stored under another schema).
         regions, pools: the catalogue by name.
         accelerators: every accelerator resource that any pool or node has, such as nvidia.com/gpu.
+        device_classes: every DeviceClass, and the extended resource by which pods may ask for it; mostly empty.
+        storage_classes: every StorageClass whose volumes are deleted with their claims.
         allotments: what the hard limit of each GPU quota is to be now, by (namespace, pool, tier).
         grants: what the pools decided for the tenant, by pool; absent while a pool has not decided yet.
         namespaces: every namespace that the tenant lists or that carries its label, as observed, by name.
@@ -65,6 +67,8 @@ class TenantView:
     regions: Mapping[str, RegionSpec]
     pools: Mapping[str, GpuPoolSpec]
     accelerators: frozenset[str]
+    device_classes: Mapping[str, str]
+    storage_classes: frozenset[str]
     allotments: Mapping[tuple[str, str, Tier], int]
     grants: Mapping[str, GrantStatus]
     namespaces: Mapping[str, Observed]

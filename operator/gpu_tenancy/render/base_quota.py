@@ -9,7 +9,8 @@
 | services; services.nodeports, services.loadbalancers | 200; 0, 0 | ways in are granted, not taken |
 | configmaps, secrets, resourcequotas, replicationcontrollers | 1k, 1k, 128, 10 | |
 | count/... of other kinds | see below | no tenant floods the API server |
-| count/resourceclaims, count/resourceclaimtemplates | 0, 0 | claims are a way to GPUs past the GPU quotas |
+| count/resourceclaims, count/resourceclaimtemplates | 0, 0 | claims are a way to GPUs past the GPU quotas; 1k with a grant |
+| devices of each DeviceClass | 0 | what is granted of it |
 
 `spec.quota` replaces any of them, and adds others. Limits are not counted: a quota on them would make every pod name
 them. Our own kinds are not counted either: a quota knows a new kind only minutes after it was installed, and until
@@ -18,10 +19,12 @@ then refuses its objects.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.naming import BASE_QUOTA
 from gpu_tenancy.domain.quantity import parse
+from gpu_tenancy.render.gpu_quota import device_key
 from gpu_tenancy.render.manifest import Manifest, managed
 
 if TYPE_CHECKING:
@@ -63,11 +66,20 @@ _OWN = {
     "NetworkPolicy": ("count/networkpolicies.networking.k8s.io",),
     "RoleBinding": ("count/rolebindings.rbac.authorization.k8s.io",),
 }
+_CLAIMS = ("count/resourceclaims.resource.k8s.io", "count/resourceclaimtemplates.resource.k8s.io")
+_NONE: Mapping[str, int] = MappingProxyType({})
 _LARGEST = 2**63 - 1
 _FINEST = 10**9
 
 
-def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own: Mapping[str, int]) -> Manifest:
+def base_quota(
+    namespace: str,
+    said: Mapping[str, str],
+    *,
+    suspended: bool,
+    own: Mapping[str, int],
+    devices: Mapping[str, int] = _NONE,
+) -> Manifest:
     """Render the quota.
 
     Args:
@@ -76,8 +88,10 @@ def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own:
         suspended: whether no new pod may be created.
         own: how many objects the operator itself has in the namespace, by kind. They come on top, so that nobody who
             uses up their own can keep the operator from writing another.
+        devices: by DeviceClass, how many devices claims may ask for.
     """
-    hard = {**_DEFAULTS, **said}
+    claims = dict.fromkeys(_CLAIMS, "1k") if any(devices.values()) else {}
+    hard = {**_DEFAULTS, **claims, **said, **{device_key(name): str(count) for name, count in devices.items()}}
     for kind, number in own.items():
         for key in _OWN[kind]:
             if key in hard:
@@ -85,6 +99,11 @@ def base_quota(namespace: str, said: Mapping[str, str], *, suspended: bool, own:
     if suspended:
         hard["pods"] = "0"
     return managed("v1", "ResourceQuota", namespace, BASE_QUOTA, spec={"hard": hard})
+
+
+def load_balancers(said: Mapping[str, str]) -> str:
+    """Say how many Services of type LoadBalancer the quota allows."""
+    return str(int(parse(said.get("services.loadbalancers", _DEFAULTS["services.loadbalancers"]))))
 
 
 def faults(said: Mapping[str, str]) -> Iterator[str]:

@@ -11,12 +11,30 @@ from gpu_tenancy.domain.naming import CLOSING_QUOTA
 from gpu_tenancy.render.manifest import Manifest, managed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+_LONGEST_NAME = 63
 
 
 def quota_key(resource: str) -> str:
     """Name the line of a quota that counts an extended resource; there are none but requests."""
     return f"requests.{resource}"
+
+
+def device_key(device_class: str) -> str:
+    """Name the line of a quota that counts the devices of a class which resource claims ask for."""
+    return f"{device_class}.deviceclass.resource.k8s.io/devices"
+
+
+def device_resources(device_classes: Mapping[str, str]) -> set[str]:
+    """List the extended resources by which pods may ask for devices without a claim.
+
+    Args:
+        device_classes: by DeviceClass, the extended resource that it was given; empty for none.
+    """
+    # Each has one by its own name as well, unless that is too long for a resource.
+    implicit = {f"deviceclass.resource.kubernetes.io/{name}" for name in device_classes if len(name) <= _LONGEST_NAME}
+    return implicit | {resource for resource in device_classes.values() if resource}
 
 
 def class_quota(namespace: str, name: str, accelerators: Iterable[str], limits: dict[str, int]) -> Manifest:

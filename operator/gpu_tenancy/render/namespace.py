@@ -1,4 +1,4 @@
-"""A tenant's Namespace: the labels that place, fence and shut it."""
+"""A tenant's Namespace: the labels that place, fence and shut it, and the annotations that policies judge by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_tenancy.api.common import API_VERSION, GROUP
 from gpu_tenancy.domain.naming import (
-    ACCELERATORS_ANNOTATION,
     DEFAULT_POOL_LABEL,
     MANAGED_BY_LABEL,
     OPERATOR,
@@ -33,7 +32,7 @@ def namespace(
     default_pool: str | None,
     suspended: bool,
     pod_security: str,
-    accelerators: Iterable[str],
+    allowed: Mapping[str, Iterable[str]],
 ) -> Manifest:
     """Render the fields that the operator owns.
 
@@ -44,7 +43,7 @@ def namespace(
         default_pool: the pool of GPU pods that name none.
         suspended: whether nothing new may start.
         pod_security: the Pod Security Standard to enforce, as in the API.
-        accelerators: extended resources that the fence lets pods ask for, because quotas count them.
+        allowed: by annotation, what the policies let the tenant name.
     """
     labels = {
         MANAGED_BY_LABEL: OPERATOR,
@@ -56,7 +55,7 @@ def namespace(
     for mode in ("enforce", "warn", "audit"):
         labels[f"pod-security.kubernetes.io/{mode}"] = pod_security.lower()
         labels[f"pod-security.kubernetes.io/{mode}-version"] = _POD_SECURITY_VERSION
-    annotations = {ACCELERATORS_ANNOTATION: ",".join(sorted(accelerators))}
+    annotations = {annotation: ",".join(sorted(names)) for annotation, names in allowed.items()}
     return {
         "apiVersion": "v1",
         "kind": "Namespace",

@@ -14,7 +14,7 @@ from gpu_tenancy.api import GROUP, VERSION
 from gpu_tenancy.domain.naming import EVENT_CONTROLLER, MANAGED_SELECTOR
 from gpu_tenancy.kube.events import EventRecorder
 from gpu_tenancy.kube.reflector import Reflector
-from gpu_tenancy.kube.resource import BUILT_IN
+from gpu_tenancy.kube.resource import BUILT_IN, DEVICE_CLASS
 from gpu_tenancy.kube.resource import Resource as ApiResource
 from gpu_tenancy.runtime.controllers import Controllers
 from gpu_tenancy.runtime.controllers.tools import Tools
@@ -77,7 +77,14 @@ async def serve_term(
         metrics.watch_restarted(kind)
 
     reflectors = [
-        Reflector(client, resource, store, label_selector=selector, on_restart=restarted)
+        Reflector(
+            client,
+            resource,
+            store,
+            label_selector=selector,
+            optional=resource == DEVICE_CLASS,  # served from 1.34 on, unless switched off
+            on_restart=restarted,
+        )
         for selector, group in (("", world.reflected), (MANAGED_SELECTOR, world.managed))
         for resource, store in group.items()
     ]

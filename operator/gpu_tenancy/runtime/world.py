@@ -135,6 +135,8 @@ class World:
         self.network_policies = _observed(kinds.NETWORK_POLICY, {"namespace": _namespace})
         self.role_bindings = _observed(kinds.ROLE_BINDING, {"namespace": _namespace})
         self.priority_classes = _observed(kinds.PRIORITY_CLASS)
+        self.storage_classes: Store[str] = Store(_deleting_class)
+        self.device_classes: Store[str] = Store(lambda raw: raw["spec"].get("extendedResourceName", ""))
         self.jobs: Store[JobFacts | Missing] = Store(
             lambda raw: JobFacts.of(raw) or Missing.of(raw), indexes={"namespace": _namespace}
         )
@@ -163,6 +165,8 @@ class World:
         return {
             kinds.NODE: self.nodes,
             kinds.NAMESPACE: self.namespaces,
+            kinds.STORAGE_CLASS: self.storage_classes,
+            kinds.DEVICE_CLASS: self.device_classes,
             kinds.JOB: self.jobs,
             kinds.DEPLOYMENT: self.deployments,
             kinds.STATEFUL_SET: self.stateful_sets,
@@ -275,6 +279,11 @@ def _observed(
     resource: ApiResource, indexes: Mapping[str, Callable[[Entry[Observed]], Iterable[Hashable]]] | None = None
 ) -> Store[Observed]:
     return Store(lambda raw: Observed.of(raw, resource.api_version, resource.kind), indexes=indexes)
+
+
+def _deleting_class(raw: Mapping[str, Any]) -> str | None:
+    """Name a StorageClass, unless it keeps the data of claims that are gone, for whoever finds the volume."""
+    return raw["metadata"]["name"] if raw.get("reclaimPolicy", "Delete") == "Delete" else None
 
 
 def _specs(store: Store[Resource[SpecT, StatusT] | Broken]) -> Mapping[str, SpecT]:

@@ -24,6 +24,28 @@ matchExpressions:
   - {key: gpu-tenancy.dev/tenant, operator: Exists}
 {{- end }}
 
+{{/* What the tenant may name, from the namespace's annotation of this name; nothing while it is missing. */}}
+{{- define "gpu-tenancy.allowed" -}}
+namespaceObject.metadata.?annotations['gpu-tenancy.dev/{{ . }}'].orValue('').split(',').filter(name, name != '')
+{{- end }}
+
+{{/* What to say of the annotation of this name: that it is missing, or else what follows. */}}
+{{- define "gpu-tenancy.unlessMissing" -}}
+!('gpu-tenancy.dev/{{ . }}' in namespaceObject.metadata.?annotations.orValue({})) ?
+'namespace ' + request.namespace + ' is not ready for this: its annotation gpu-tenancy.dev/{{ . }} is missing; the operator '
++ 'writes it from IndustrialTenant ' + namespaceObject.metadata.labels['gpu-tenancy.dev/tenant']
++ ', ask the provider if this lasts' :
+{{- end }}
+
+{{/* What a pod pulls from registries: for each container and image volume its pull policy and image. */}}
+{{- define "gpu-tenancy.pulls" -}}
+{{ . }}.spec.containers.map(c, c.?imagePullPolicy.orValue('') + ' ' + c.?image.orValue(''))
++ {{ . }}.spec.?initContainers.orValue([]).map(c, c.?imagePullPolicy.orValue('') + ' ' + c.?image.orValue(''))
++ {{ . }}.spec.?ephemeralContainers.orValue([]).map(c, c.?imagePullPolicy.orValue('') + ' ' + c.?image.orValue(''))
++ {{ . }}.spec.?volumes.orValue([]).filter(v, has(v.image))
+.map(v, v.image.?pullPolicy.orValue('') + ' ' + v.image.?reference.orValue(''))
+{{- end }}
+
 {{/*
 What mutation and fence read from a pod and its namespace; both must read it alike.
 A name with a slash is an extended resource; an accelerator is one that the namespace's quotas name.

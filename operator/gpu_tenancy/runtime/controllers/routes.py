@@ -66,6 +66,8 @@ class Controllers:
             store.subscribe(self._child_changed)
         world.network_policies.subscribe(self._policy_changed)
         world.priority_classes.subscribe(self._class_changed)
+        for classes in (world.storage_classes, world.device_classes):
+            classes.subscribe(self._classes_changed)
         world.jobs.subscribe(self._job_changed)
         for workloads in (world.jobs, world.deployments, world.stateful_sets):
             workloads.subscribe(self._demand_changed)
@@ -202,3 +204,7 @@ class Controllers:
         spec = self._world.tenant_specs().get(self._world.owner(key.namespace)) if missing else None
         if spec is not None:
             self._add_soon(Topic.POOL, (grant.pool for grant in spec.gpus if grant.sharing == "Shared"))
+
+    def _classes_changed(self, _key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
+        """Of storage or devices: what all tenants may name."""
+        self._add(Topic.TENANT, (entry.key.name for entry in self._world.tenants.snapshot().values()))

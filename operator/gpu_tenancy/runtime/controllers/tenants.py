@@ -92,6 +92,8 @@ class TenantController:
             regions=world.catalogue(),
             pools=world.pool_specs(),
             accelerators=self._fleet.accelerators(),
+            device_classes={entry.key.name: entry.value for entry in world.device_classes.snapshot().values()},
+            storage_classes=frozenset(world.storage_classes.values()),
             allotments=self._allotments(known),
             grants={} if readable is None else self._grants(readable, listed),
             namespaces=namespaces,

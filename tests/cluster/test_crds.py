@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from api_examples import NAMES, SPECS, STATUSES, raw_object
 from api_variants import combined_changes, left_to_the_model, model_refusal, single_changes
 from gpu_tenancy.api import GROUP, KINDS, VERSION
+from gpu_tenancy.api.crd import UNSEEN
 from gpu_tenancy.api.resource import parse
 from gpu_tenancy.api.schema import ApiModel, Immutable
 from gpu_tenancy.localcluster import ControlPlane
@@ -267,6 +268,18 @@ def test_a_stored_object_is_read_whole(stored: dict[str, Any], kind: Kind[Any, A
     assert (resource.name, resource.namespace) == ("stored", "default" if kind.namespaced else "")
     assert (resource.uid, resource.generation, resource.deleting) == (raw["metadata"]["uid"], 1, False)
     assert abs(resource.creation_timestamp.timestamp() - time.time()) < 300
+
+
+@each_kind
+def test_an_object_that_nobody_has_judged_says_so_whatever_its_author_claims(
+    server: ApiServer, kind: Kind[Any, Any]
+) -> None:
+    claimed = {"observedGeneration": 1, "conditions": [UNSEEN["conditions"][0] | {"status": "True"}]}
+    raw = raw_object(kind, SPECS[kind.kind][0], "unjudged") | {"status": claimed}
+    assert server.create(kind, raw, dry_run=False)[0] is None
+    _, read = server.send("GET", f"{collection(kind)}/unjudged")
+    assert read["status"] == UNSEEN
+    assert read["status"]["observedGeneration"] != read["metadata"]["generation"], "kstatus would count it as done"
 
 
 @each_kind

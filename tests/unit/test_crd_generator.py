@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, Optional
 
 import pytest
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, create_model
 
+from gpu_tenancy.api import KINDS, RegionStatus
 from gpu_tenancy.api.common import Duration
-from gpu_tenancy.api.crd import custom_resource_definition, document
+from gpu_tenancy.api.crd import UNSEEN, custom_resource_definition, document
 from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule, Verbatim, name_rule
 from gpu_tenancy.api.structural import UnsupportedModelError
 
@@ -304,6 +305,27 @@ def test_a_definition_names_the_kind_its_columns_and_its_status() -> None:
             "message": "five letters",
         }
     ]
+
+
+def test_a_status_that_has_conditions_says_that_nothing_was_judged_until_somebody_does() -> None:
+    status = root_schema(Item, status=RegionStatus)["properties"]["status"]
+    (ready,) = status["default"]["conditions"]
+    assert status["default"]["observedGeneration"] == 0, "no object has this generation, so it is in progress"
+    assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "Unknown", "Pending")
+    assert "default" not in root_schema(Item)["properties"]["status"]
+
+
+def test_a_status_must_accept_what_it_says_at_first() -> None:
+    generation = Annotated[int, Field(ge=1, le=9, description="Which.")]
+    positive = create_model("Positive", __base__=RegionStatus, __doc__="What is.", observedGeneration=(generation, 1))
+    with pytest.raises(UnsupportedModelError, match=r"Thing\.status: has a default that it refuses"):
+        root_schema(Item, status=positive)
+
+
+def test_each_of_our_kinds_says_so() -> None:
+    for kind in KINDS:
+        schema = custom_resource_definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        assert schema["properties"]["status"]["default"] == UNSEEN
 
 
 def test_a_document_says_not_to_edit_it_and_has_no_references() -> None:

@@ -59,6 +59,21 @@ class Raw:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
+    async def list(self, resource: Resource, selector: str) -> Any:
+        """List the objects of a kind that carry a label."""
+        async with self._session.get(resource.path(), params={"labelSelector": selector}) as response:
+            response.raise_for_status()
+            return orjson.loads(await response.read())
+
+    async def watch(self, resource: Resource, selector: str, version: str) -> AsyncIterator[bytes]:
+        """Give what the watch of a kind says, in pieces as they come."""
+        params = {"labelSelector": selector, "resourceVersion": version, "watch": "1", "timeoutSeconds": "3600"}
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self._session.get(resource.path(), params=params, timeout=timeout) as response:
+            response.raise_for_status()
+            async for data in response.content.iter_any():
+                yield data
+
     async def send(self, groups: Iterable[Sequence[Call]], concurrency: int) -> float:
         """Send all requests and return the seconds that it took.
 

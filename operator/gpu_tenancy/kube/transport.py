@@ -12,8 +12,10 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
@@ -182,7 +184,7 @@ class Transport:
             async with self._session.request(
                 _HTTP_METHODS[request.verb],
                 # Encoded already: nothing in a name may be read as a part of the URL.
-                URL(access.server + request.path, encoded=True).with_query(dict(request.params)),
+                URL(access.server + request.path + _query(tuple(request.params.items())), encoded=True),
                 data=data,
                 headers=headers,
                 ssl=access.ssl or False,
@@ -208,6 +210,12 @@ class Transport:
             ) from error
         finally:
             self._on_request(request.verb, request.kind, status, time.perf_counter() - began)
+
+
+@lru_cache(maxsize=64)
+def _query(params: tuple[tuple[str, str], ...]) -> str:
+    """Encode parameters; those of all writes are the same."""
+    return "?" + urlencode(params) if params else ""
 
 
 def _object(data: bytes) -> Object:

@@ -262,6 +262,25 @@ async def test_a_stage_waits_for_the_one_before_and_is_not_begun_if_that_failed(
     assert "never" not in await world.data()
 
 
+async def test_a_namespace_in_which_something_fails_does_not_hold_up_the_others(world: World, hands: Hands) -> None:
+    name = f"{world.namespace}-other"
+    other = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    bad, after, elsewhere = quota(world, "-1"), world.config_map("after"), world.config_map("elsewhere")
+    elsewhere["metadata"]["namespace"] = name
+    status = Update(Ref("v1", "Namespace", "", world.namespace), {"metadata": {"labels": {"status": "written"}}})
+    of_none = Create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    stages = [Create(bad), Create(other)], [Create(after), Create(elsewhere)], [status, of_none]
+    with pytest.raises(ExecutionError) as caught:
+        await hands.executor.execute(plan(*stages, by_namespace=True))
+    assert [failure.ref for failure in caught.value.failures] == [ref(world)]
+    assert [seen.path for seen in world.proxy.writes()] == [
+        f"/api/v1/namespaces/{world.namespace}/resourcequotas",
+        "/api/v1/namespaces",
+        f"/api/v1/namespaces/{name}/configmaps",
+    ]
+    await world.truth.delete(NAMESPACE, name)
+
+
 async def test_a_lost_answer_is_looked_after(world: World, hands: Hands) -> None:
     version = await created(world)
     world.proxy.lose_answer(when=is_write)

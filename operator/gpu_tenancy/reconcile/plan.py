@@ -93,10 +93,16 @@ Operation = Create | Update | Delete | Evict | Emit
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Operations in stages, and the next instant at which the same input would give another plan."""
+    """Operations in stages, and the next instant at which the same input would give another plan.
+
+    Attributes:
+        by_namespace: whether namespaces do not build on each other: what fails in one holds up what comes later there
+            and in none, such as a status, but not the other namespaces.
+    """
 
     stages: tuple[tuple[Operation, ...], ...] = ()
     wake: datetime | None = None
+    by_namespace: bool = False
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -104,6 +110,7 @@ class Plan:
         return tuple(operation for stage in self.stages for operation in stage)
 
 
-def plan(*stages: list[Operation], wake: datetime | None = None) -> Plan:
-    """Build a plan, leaving out empty stages."""
-    return Plan(tuple(tuple(stage) for stage in stages if stage), wake)
+def plan(*stages: list[Operation], wake: datetime | None = None, by_namespace: bool = False) -> Plan:
+    """Build a plan, leaving out empty stages; all plans with nothing to do are equal."""
+    begun = tuple(tuple(stage) for stage in stages if stage)
+    return Plan(begun, wake, by_namespace and bool(begun))

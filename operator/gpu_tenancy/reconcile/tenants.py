@@ -50,7 +50,7 @@ def plan_tenant(view: TenantView, now: datetime) -> Plan:
         for step, operation in one.operations:
             stages[step].append(operation)
     status = [] if view.spec is None else report(view, view.spec, work, now)
-    return plan(*stages.values(), status)
+    return plan(*stages.values(), status, by_namespace=True)
 
 
 def plan_failure(view: TenantView, message: str, now: datetime, *, permanent: bool) -> Plan:

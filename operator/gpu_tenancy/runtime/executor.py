@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from gpu_tenancy.kube.errors import ApiError, KubeError
 from gpu_tenancy.kube.events import Regarding
+from gpu_tenancy.kube.resource import NAMESPACE
 from gpu_tenancy.kube.store import Key
 from gpu_tenancy.reconcile.diff import merge_patch
 from gpu_tenancy.reconcile.plan import Create, Delete, Emit, Evict, Ref, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gpu_tenancy.kube.client import Client
     from gpu_tenancy.kube.events import EventRecorder
@@ -64,7 +65,7 @@ class Failure:
 
 
 class ExecutionError(Exception):
-    """A plan was stopped: operations of one stage failed, and later stages were not begun."""
+    """Operations of a plan failed, and what builds on them was not begun."""
 
     def __init__(self, failures: tuple[Failure, ...]) -> None:
         super().__init__("; ".join(f"{f.ref.kind} {f.ref.namespace}/{f.ref.name}: {f.error}" for f in failures))
@@ -138,17 +139,21 @@ class Executor:
         A pod whose eviction a disruption budget forbids is no failure; it is in the result.
 
         Raises:
-            ExecutionError: if operations failed; everything else in their stage was done, nothing after it was.
+            ExecutionError: if operations failed; everything else in their stage was done, but later stages were not,
+                unless the plan goes on in other namespaces.
             NotLeadingError: if this process may not write; earlier operations may have been done.
         """
         run = _Run()
         for stage in plan.stages:
-            outcomes = await asyncio.gather(*(self._attempt(one, run) for one in stage), return_exceptions=True)
+            if run.failures and not plan.by_namespace:
+                break
+            begun = _unhindered(stage, run.failures)
+            outcomes = await asyncio.gather(*(self._attempt(one, run) for one in begun), return_exceptions=True)
             for outcome in outcomes:
                 if outcome is not None:
                     raise outcome
-            if run.failures:
-                raise ExecutionError(tuple(run.failures))
+        if run.failures:
+            raise ExecutionError(tuple(run.failures))
         return Result(run.writes, run.blocked)
 
     async def _attempt(self, operation: Operation, run: _Run) -> None:
@@ -286,6 +291,16 @@ class Executor:
     def _forget(self, operation: Delete | Evict) -> None:
         if (store := self._stores.get(self._resource(operation.ref))) is not None:
             store.forget(Key(operation.ref.namespace, operation.ref.name), operation.uid)
+
+
+def _unhindered(stage: Iterable[Operation], failures: Iterable[Failure]) -> list[Operation]:
+    """Leave out what is in a namespace where something failed, or in none."""
+    failed = {_namespace(failure.ref) for failure in failures}
+    return [one for one in stage if not failed or _namespace(_ref(one)) not in failed | {""}]
+
+
+def _namespace(ref: Ref) -> str:
+    return ref.name if ref.kind == NAMESPACE.kind else ref.namespace
 
 
 def _ref(operation: Operation) -> Ref:

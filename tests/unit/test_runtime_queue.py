@@ -45,6 +45,40 @@ async def test_a_key_is_with_one_worker_at_a_time_and_comes_again_if_added_meanw
     assert await take(queue) is None
 
 
+async def test_a_key_rests_after_a_worker_was_done_with_it_and_what_comes_meanwhile_comes_together():
+    queue: WorkQueue[str] = WorkQueue(rest=lambda key: 0.05 if key == "a" else 0.0)
+    clock = asyncio.get_running_loop().time
+    queue.add("a")
+    assert await take(queue) == "a", "the first does not wait"
+    queue.add("a")
+    queue.done("a")
+    done = clock()
+    for _ in range(3):
+        queue.add("a")
+    queue.add("b")
+    assert [await take(queue), await take(queue)] == ["b", None], "others are not held up"
+    assert queue.depth == 1
+    assert await queue.get() == "a"
+    assert clock() - done >= 0.05
+    queue.done("a")
+    assert await take(queue) is None
+    await asyncio.sleep(0.06)
+    queue.add("a")
+    assert await take(queue) == "a", "one that has rested goes at once"
+
+
+async def test_a_key_that_rests_does_not_hold_up_the_end():
+    queue: WorkQueue[str] = WorkQueue(rest=lambda _: 0.02)
+    queue.add("a")
+    assert await take(queue) == "a"
+    queue.add("a")
+    queue.done("a")
+    await queue.shut_down()
+    await asyncio.sleep(0.03)
+    with pytest.raises(QueueShutDownError):
+        await queue.get()
+
+
 async def test_a_worker_that_waits_gets_the_key_that_comes():
     queue: WorkQueue[str] = WorkQueue()
     waiting = asyncio.ensure_future(queue.get())

@@ -25,6 +25,14 @@ logger = logging.getLogger(__name__)
 PATIENCE = 60.0
 
 
+# All that a tenant's plan has written is told back by watches, and its quotas are counted one by one.
+REST = 0.05
+
+
+def _rest(key: Key) -> float:
+    return REST if key.topic is Topic.TENANT else 0.0
+
+
 class Controller(Protocol):
     """Reconciles the keys of one topic."""
 
@@ -42,7 +50,7 @@ class Engine:
     """
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
-        self.queue: WorkQueue[Key] = WorkQueue(lambda key: key.topic)
+        self.queue: WorkQueue[Key] = WorkQueue(lambda key: key.topic, rest=_rest)
         self.alarms: Alarms[Key] = Alarms(self.queue.add, clock, self._clock_set_back)
         self.pools: Callable[[], Iterable[str]] = tuple
         self._clock = clock

@@ -42,23 +42,27 @@ class WorkQueue(Generic[K]):
 
     A key waits at most once, is with at most one worker at a time, and one that is added while a worker has it is
     handed out again once that worker is done: no change goes unseen, and no two workers write the same object.
-    Keys of a lower `priority` number go first, among equals those that waited longest.
+    Keys of a lower `priority` number go first, among equals those that waited longest. A key that a worker was done with
+    rests for a moment: what a burst of changes adds meanwhile is looked at together.
     """
 
     def __init__(
         self,
         priority: Callable[[K], int] = lambda _: 0,
         *,
+        rest: Callable[[K], float] = lambda _: 0.0,
         backoff: Backoff | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._priority = priority
+        self._rest = rest
         self._backoff = backoff or Backoff()
         self._jitter = jitter
         self._ready: asyncio.PriorityQueue[tuple[float, int, K | None]] = asyncio.PriorityQueue()
         self._sequence = 0
         self._waiting: set[K] = set()
         self._active: set[K] = set()
+        self._resting: dict[K, asyncio.TimerHandle] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._closed = False
@@ -67,7 +71,7 @@ class WorkQueue(Generic[K]):
 
     @property
     def depth(self) -> int:
-        """How many keys wait for a worker; those that wait for their time are not counted."""
+        """How many keys want a worker; those that were added for later are not counted."""
         return len(self._waiting)
 
     def add(self, key: K) -> None:
@@ -75,7 +79,7 @@ class WorkQueue(Generic[K]):
         if self._closed or key in self._waiting:
             return
         self._waiting.add(key)
-        if key not in self._active:
+        if key not in self._active and key not in self._resting:
             self._push(key)
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -125,7 +129,9 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """Give the key back, whether it succeeded or not."""
         self._active.discard(key)
-        if key in self._waiting:
+        if (seconds := self._rest(key)) and not self._closed:
+            self._resting[key] = asyncio.get_running_loop().call_later(seconds, self._rested, key)
+        elif key in self._waiting:
             self._push(key)
         if not self._active:
             self._idle.set()
@@ -136,7 +142,7 @@ class WorkQueue(Generic[K]):
         Keys that wait are dropped: whoever comes next looks at everything anyway, and sooner if it need not wait.
         """
         self._closed = True
-        for timer in self._timers.values():
+        for timer in (*self._timers.values(), *self._resting.values()):
             timer.cancel()
         self._timers.clear()
         self._waiting.clear()
@@ -146,6 +152,11 @@ class WorkQueue(Generic[K]):
     def _add_now(self, key: K) -> None:
         del self._timers[key]
         self.add(key)
+
+    def _rested(self, key: K) -> None:
+        del self._resting[key]
+        if key in self._waiting:
+            self._push(key)
 
     def _push(self, key: K | None) -> None:
         """Make the key available; `None` says that there are no more, ahead of all keys."""

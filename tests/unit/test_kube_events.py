@@ -28,6 +28,8 @@ class Sink:
         self.created: list[dict[str, Any]] = []
         self.patched: list[tuple[str, str, dict[str, Any]]] = []
         self.error: Exception | None = None
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     async def create(self, _resource: Resource, manifest: dict[str, Any]) -> dict[str, Any]:
         if self.error:
@@ -153,6 +155,55 @@ async def test_memory_is_bounded_and_the_oldest_are_given_up() -> None:
         assert len(recorder._series) == 10
         assert recorder.dropped == 90
     assert [event["note"] for event in sink.created] == [str(number) for number in range(90, 100)]
+
+
+async def test_new_events_give_way_while_there_is_something_better_to_do() -> None:
+    sink = Sink()
+    async with recording(sink) as recorder:
+        sink.idle.clear()
+        recorder.record(ACME, "Normal", "Ready", "one")
+        recorder.record(ACME, "Normal", "Ready", "two")
+        await settle()
+        assert sink.created == []
+        sink.idle.set()
+        await settle()
+    assert [event["note"] for event in sink.created] == ["one", "two"]
+
+
+async def test_new_events_do_not_give_way_for_ever() -> None:
+    sink = Sink()
+    async with recording(sink, patience=0.1) as recorder:
+        sink.idle.clear()
+        recorder.record(ACME, "Normal", "Ready", "one")
+        await settle()
+        recorder.record(ACME, "Normal", "Ready", "two")
+        assert [event["note"] for event in sink.created] == ["one"]
+
+
+async def test_events_that_are_given_up_while_they_give_way_are_not_posted() -> None:
+    sink = Sink()
+    async with recording(sink, remembered=1) as recorder:
+        sink.idle.clear()
+        recorder.record(ACME, "Normal", "Ready", "one")
+        await asyncio.sleep(0)
+        recorder.record(ACME, "Normal", "Ready", "two")
+        sink.idle.set()
+        await settle()
+    assert [event["note"] for event in sink.created] == ["two"]
+
+
+async def test_what_waits_can_be_posted_at_once() -> None:
+    sink = Sink()
+    async with recording(sink, collect=60.0) as recorder:
+        recorder.record(ACME, "Normal", "Ready", "one")
+        await settle()
+        sink.idle.clear()
+        recorder.record(ACME, "Normal", "Ready", "one")
+        recorder.record(ACME, "Normal", "Ready", "two")
+        await recorder.flush()
+        assert [event["note"] for event in sink.created] == ["one", "two"]
+        assert [patch["series"]["count"] for _, _, patch in sink.patched] == [2]
+        assert recorder.dropped == 0
 
 
 async def test_requests_are_rate_limited() -> None:

@@ -13,6 +13,7 @@ from gpu_tenancy.kube.resource import POD
 from gpu_tenancy.kube.transport import MERGE_PATCH, Object, Request, Transport
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncGenerator, Callable
     from types import TracebackType
     from typing import Self, Unpack
@@ -88,6 +89,11 @@ class Client:
         )
         self._write_params = {"timeout": f"{write_timeout * 0.8:.3f}s"}
         self._field_params = self._write_params | {"fieldManager": field_manager}
+
+    @property
+    def idle(self) -> asyncio.Event:
+        """Set while no request is under way or waits for its turn; watches do not count."""
+        return self._transport.idle
 
     async def close(self) -> None:
         """Close all connections."""

@@ -1,13 +1,15 @@
-"""Events about objects: posted in the background, repeated ones counted, never in anybody's way."""
+"""Events about objects: posted when there is nothing better to do, repeated ones counted, never in anybody's way."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import secrets
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -76,6 +78,7 @@ class EventRecorder:
         controller: str,
         instance: str,
         per_second: float = 10.0,
+        patience: float = 30.0,
         window: float = 600.0,
         collect: float = 60.0,
         remembered: int = 1000,
@@ -87,6 +90,7 @@ class EventRecorder:
             controller: who reports, such as `example.com/operator`.
             instance: which process of it, such as the pod's name.
             per_second: how many requests are sent at most.
+            patience: seconds for which a new event gives way to other requests, at most.
             window: seconds without a repetition after which the same thing is a new event.
             collect: seconds for which repetitions are counted before the server is told.
             remembered: how many different events are kept in mind; the oldest are forgotten first.
@@ -96,12 +100,14 @@ class EventRecorder:
         self._controller = controller
         self._instance = instance
         self._per_second = per_second
+        self._patience = patience
         self._window = window
         self._collect = collect
         self._remembered = remembered
         self._series: OrderedDict[_Topic, _Series] = OrderedDict()
-        # Two queues, each in the order in which they fall due: new events at once, repetitions after a while.
-        self._new: dict[_Topic, None] = {}
+        # Two queues, each in the order in which they fall due: new events at once, or at the latest then, while there
+        # is something better to do; repetitions after a while.
+        self._new: dict[_Topic, float] = {}
         self._repeated: dict[_Topic, float] = {}
         self._wake = asyncio.Event()
 
@@ -127,7 +133,7 @@ class EventRecorder:
         if series is None or seconds - series.last_seconds > self._window:
             self._forget(topic)
             self._series[topic] = _Series(regarding, type_, reason, note, action, now, now, seconds)
-            self._new[topic] = None
+            self._new[topic] = seconds + self._patience
             while len(self._series) > self._remembered:
                 self._forget(next(iter(self._series)))
         else:
@@ -142,31 +148,29 @@ class EventRecorder:
         while True:
             self._wake.clear()
             topic, due = self._next()
-            if topic is None or due > time.monotonic():
-                await self._sleep_until(due)
+            if topic is None or (due > time.monotonic() and not self._may_go_early(topic)):
+                await _wait(self._client.idle if topic in self._new else self._wake, until=due)
                 continue
             await self._send(topic)
             await asyncio.sleep(1 / self._per_second)
 
-    def _next(self) -> tuple[_Topic | None, float]:
-        for topic in self._new:
-            return topic, 0.0
-        for topic, due in self._repeated.items():
-            return topic, due
-        return None, float("inf")
+    async def flush(self) -> None:
+        """Post all that was recorded, now."""
+        await asyncio.gather(*map(self._send, [*self._new, *self._repeated]))
 
-    async def _sleep_until(self, due: float) -> None:
-        pause = None if due == float("inf") else due - time.monotonic()
-        try:
-            async with asyncio.timeout(pause):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+    def _next(self) -> tuple[_Topic | None, float]:
+        queue = self._new or self._repeated
+        return next(iter(queue.items()), (None, math.inf))
+
+    def _may_go_early(self, topic: _Topic) -> bool:
+        return topic in self._new and self._client.idle.is_set()
 
     async def _send(self, topic: _Topic) -> None:
         self._new.pop(topic, None)
         self._repeated.pop(topic, None)
-        series = self._series[topic]
+        series = self._series.get(topic)
+        if series is None:
+            return
         try:
             if series.name:
                 patch = {"series": _count(series)}
@@ -212,6 +216,14 @@ class EventRecorder:
         if series.count > 1:
             manifest["series"] = _count(series)
         return manifest
+
+
+async def _wait(event: asyncio.Event, *, until: float) -> None:
+    """Wait for an event, but no longer than until an instant of `time.monotonic`."""
+    pause = None if until == math.inf else until - time.monotonic()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(pause):
+            await event.wait()
 
 
 def _count(series: _Series) -> Object:

@@ -71,7 +71,11 @@ class Request:
 
 
 class Transport:
-    """Sends requests; belongs to one event loop."""
+    """Sends requests; belongs to one event loop.
+
+    Attributes:
+        idle: set while no request is under way or waits for its turn; watches do not count.
+    """
 
     def __init__(
         self,
@@ -87,6 +91,9 @@ class Transport:
         self._credentials = credentials
         self._may_write = may_write
         self._on_request = on_request
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._pending = 0
         self._slots = asyncio.Semaphore(concurrency)
         self._timeouts = {
             write: aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, _CONNECT_SECONDS))
@@ -114,19 +121,29 @@ class Transport:
             KubeError: if there was no good answer.
             NotLeadingError: if it is a write, and this process may not.
         """
-        async with self._slots:
-            for attempt in range(1, _ATTEMPTS + 1):
-                access = await self._credentials.access()
-                if request.is_write and not self._may_write():
-                    raise NotLeadingError(f"{request.verb} {request.path}")
-                try:
-                    async with self._exchange(request, access, self._timeouts[request.is_write]) as response:
-                        return _object(await response.read())
-                except KubeError as error:
-                    pause = await self._pause(error, access, attempt)
-                    if pause is None or attempt == _ATTEMPTS:
-                        raise
-                await asyncio.sleep(pause)
+        self._pending += 1
+        self.idle.clear()
+        try:
+            async with self._slots:
+                return await self._send(request)
+        finally:
+            self._pending -= 1
+            if not self._pending:
+                self.idle.set()
+
+    async def _send(self, request: Request) -> Object:
+        for attempt in range(1, _ATTEMPTS + 1):
+            access = await self._credentials.access()
+            if request.is_write and not self._may_write():
+                raise NotLeadingError(f"{request.verb} {request.path}")
+            try:
+                async with self._exchange(request, access, self._timeouts[request.is_write]) as response:
+                    return _object(await response.read())
+            except KubeError as error:
+                pause = await self._pause(error, access, attempt)
+                if pause is None or attempt == _ATTEMPTS:
+                    raise
+            await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
     async def stream(self, request: Request, silence: float) -> AsyncGenerator[bytes]:

@@ -7,8 +7,9 @@ import logging
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.naming import OPERATOR
+from gpu_tenancy.domain.naming import EVENT_CONTROLLER, OPERATOR
 from gpu_tenancy.kube.client import Client
+from gpu_tenancy.kube.events import EventRecorder
 from gpu_tenancy.observability.health import Health, serve
 from gpu_tenancy.observability.metrics import Metrics
 from gpu_tenancy.runtime.clock import SystemClock
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gpu_tenancy.runtime.term import WatchKinds
 
 logger = logging.getLogger(__name__)
+
+_LAST_EVENTS_SECONDS = 2.0
 
 
 class Operator:
@@ -55,6 +58,7 @@ class Operator:
         self._metrics = Metrics()
         self._health = Health(("caches",))
         self._identity = unique_identity()
+        self._recorder: EventRecorder | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run; a lost lease, a lost API server and a changed token end a term at most, never the process.
@@ -114,9 +118,17 @@ class Operator:
                 ]
                 await stop.wait()
                 logger.info("Stopping")
+                await self._post_events()
                 await gate.close(self._settings.lease_timings.longest_write)
                 for task in others:
                     task.cancel()
+
+    async def _post_events(self) -> None:
+        """Post the events that have given way to other requests until now."""
+        if self._recorder is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_EVENTS_SECONDS):
+                    await self._recorder.flush()
 
     async def _serve_terms(self, leadership: Leadership, gate: WriteGate) -> None:
         """Serve a term whenever the lease is held; a term that ends by itself is a bug, and the next one begins."""
@@ -151,14 +163,15 @@ class Operator:
             concurrency=self._settings.max_concurrent_writes,
             write_timeout=self._settings.lease_timings.longest_write,
         ) as client:
+            self._recorder = EventRecorder(client, controller=EVENT_CONTROLLER, instance=self._identity)
             await serve_term(
                 client=client,
+                recorder=self._recorder,
                 settings=self._settings,
                 clock=self._clock,
                 metrics=self._metrics,
                 health=self._health,
                 watch_kinds=self._watch_kinds,
-                identity=self._identity,
             )
 
 

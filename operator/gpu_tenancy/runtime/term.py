@@ -11,8 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gpu_tenancy.api import GROUP, VERSION
-from gpu_tenancy.domain.naming import EVENT_CONTROLLER, MANAGED_SELECTOR
-from gpu_tenancy.kube.events import EventRecorder
+from gpu_tenancy.domain.naming import MANAGED_SELECTOR
 from gpu_tenancy.kube.reflector import Reflector
 from gpu_tenancy.kube.resource import BUILT_IN, DEVICE_CLASS
 from gpu_tenancy.kube.resource import Resource as ApiResource
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from gpu_tenancy.api.schema import Kind
     from gpu_tenancy.kube.client import Client
+    from gpu_tenancy.kube.events import EventRecorder
     from gpu_tenancy.kube.store import Store
     from gpu_tenancy.observability.health import Health
     from gpu_tenancy.observability.metrics import Metrics
@@ -57,17 +57,16 @@ class WatchKinds(Protocol):
 async def serve_term(
     *,
     client: Client,
+    recorder: EventRecorder,
     settings: Settings,
     clock: Clock,
     metrics: Metrics,
     health: Health,
     watch_kinds: WatchKinds,
-    identity: str,
 ) -> None:
     """Lead until cancelled."""
     world = World()
     engine = Engine(clock, metrics)
-    recorder = EventRecorder(client, controller=EVENT_CONTROLLER, instance=identity)
     resources = BUILT_IN.with_(*(api_resource(kind) for kind in world.custom))
     stores = {**world.reflected, **world.managed, **{api_resource(kind): world.custom[kind] for kind in world.custom}}
     executor = Executor(client, resources, stores, recorder, on_repair=metrics.drift_repaired)

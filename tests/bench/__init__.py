@@ -25,6 +25,11 @@ control plane and with all of that in place:
 4. The operator is stopped and started. It is steady when its caches are complete, nothing waits in its queue, and for
    a second it has neither asked the API server for anything nor reconciled anything; the second is not counted.
 
+5. GPU reservations, one of each tenant, whose windows start at the same second, are accepted before. From that second
+   on the clock runs until the administrator's watch tells of the raise of each quota.
+6. A tenant's editor creates pods, one after the other: batches with the policies in force, and in turn batches of the
+   same pods, which need no filling in, without them.
+
 The peak of memory is the highest VmHWM of all these processes. At last the pure parts are timed by themselves, in CPU
 time. Timings never fail the bench: it fails if something could not be measured.
 """

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 Manifest = dict[str, Any]
 
 TENANT = Resource("gpu-tenancy.dev", "v1alpha1", "industrialtenants", "IndustrialTenant", namespaced=False)
-RESOURCES = BUILT_IN.with_(TENANT)
+RESERVATION = Resource("gpu-tenancy.dev", "v1alpha1", "gpureservations", "GpuReservation")
+RESOURCES = BUILT_IN.with_(TENANT, RESERVATION)
 
 
 class Call(NamedTuple):
@@ -73,6 +74,11 @@ class Raw:
             response.raise_for_status()
             async for data in response.content.iter_any():
                 yield data
+
+    async def ask(self, call: Call) -> Any:
+        """Send a request and give what the API server answers, be it a refusal."""
+        async with self._session.request(call.method, call.path, data=call.body) as response:
+            return orjson.loads(await response.read())
 
     async def send(self, groups: Iterable[Sequence[Call]], concurrency: int) -> float:
         """Send all requests and return the seconds that it took.

@@ -22,8 +22,10 @@ from bench.measures import (
     see_repaired,
     write_plainly,
 )
+from bench.pods import Created, create_pods, declare_tenant
 from bench.report import Figure
-from bench.site import NAMESPACES_PER_TENANT, fresh_site, tenants
+from bench.site import NAMESPACES_PER_TENANT, add_nodes, fresh_site, tenants
+from bench.windows import open_windows, p99
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 PROVISION_RATIO = 1.5
 REPAIR_RATIO = 2.0
+POLICY_RATIO = 1.2
+LAG_SECONDS = 1.0
 PEAK_MIB = 150.0
 RESTART_SECONDS = 5.0
 
@@ -46,20 +50,24 @@ class Size:
         deleted: how many children are deleted at once.
         rounds: how often tenants are provisioned.
         repeats: how often children are deleted, and the operator is restarted.
+        batches: how many batches of pods are created with the policies, and how many without.
+        pods: how many are in a batch.
     """
 
     tenants: int
     deleted: int
     rounds: int
     repeats: int
+    batches: int
+    pods: int
 
     def to_json(self) -> dict[str, int]:
         """Give it all."""
         return asdict(self) | {"namespaces": self.tenants * NAMESPACES_PER_TENANT}
 
 
-FULL = Size(tenants=200, deleted=500, rounds=2, repeats=3)
-QUICK = Size(tenants=20, deleted=50, rounds=1, repeats=1)
+FULL = Size(tenants=200, deleted=500, rounds=2, repeats=3, batches=6, pods=75)
+QUICK = Size(tenants=20, deleted=50, rounds=1, repeats=1, batches=1, pods=10)
 
 
 @dataclass
@@ -73,11 +81,15 @@ class Results:
     rewritten: list[float] = field(default_factory=list)
     restarted: list[Restarted] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+    pods: Created = field(default_factory=lambda: Created([], []))
 
     def figures(self, size: Size) -> list[Figure]:
         """Put them beside their floors and targets."""
         namespaces = size.tenants * NAMESPACES_PER_TENANT
         objects = sum(map(len, self.provisioned[-1].objects.values()))
+        windows = f"activation, {len(self.lags)} windows at once"
+        pods = size.batches * size.pods
         seconds = [one.seconds for one in self.provisioned]
         what = f"{size.tenants} tenants, {namespaces} namespaces, {objects:,} objects"
         again = [one.seconds for one in self.restarted]
@@ -97,6 +109,9 @@ class Results:
             ),
             Figure("restart, nothing changed: steady", again, "s", target=RESTART_SECONDS, below=True),
             Figure(f"{size.deleted} children deleted, all back", self.repaired, "s", self.rewritten, REPAIR_RATIO),
+            Figure(f"{windows}: lag, p99", [p99(self.lags)], "s", target=LAG_SECONDS, below=True),
+            Figure(f"{windows}: early", [sum(lag < 0 for lag in self.lags)], "", target=0),
+            Figure(f"{pods} pods created, p50", self.pods.fenced, "ms", self.pods.unfenced, POLICY_RATIO),
         ]
 
     def details(self, size: Size) -> dict[str, Any]:
@@ -158,3 +173,11 @@ def _disturb(site: Site, provisioned: Provisioned, size: Size, results: Results,
         at_rest(site.operator)
         say("the operator is restarted")
         results.restarted.append(restart(site))
+    say(f"{size.tenants} windows start at the same second")
+    add_nodes(site, size.tenants)
+    results.lags = asyncio.run(open_windows(site, tenants(size.tenants)))
+    say("pods are created with the policies and without")
+    declare_tenant(site)
+    site.stop_operator()
+    results.pods = asyncio.run(create_pods(site, size.batches, size.pods))
+    site.operator.start()

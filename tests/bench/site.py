@@ -92,6 +92,16 @@ def fresh_site(folder: Path, tenants: int) -> Iterator[Site]:
             yield Site(control_plane, account, operator)
 
 
+def add_nodes(site: Site, gpus: int) -> None:
+    """Give each pool so many GPUs more."""
+    for name, (machine, _) in POOLS.items():
+        usable = site.cluster.get("pool", name)["status"]["usable"]
+        count = math.ceil(gpus / GPUS_PER_NODE)
+        asyncio.run(nodes.add(site.control_plane, model=machine, count=count, region=REGION))
+        more = usable + count * GPUS_PER_NODE
+        eventually(lambda name=name, more=more: site.cluster.get("pool", name)["status"]["usable"] == more)
+
+
 def _cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -111,7 +121,7 @@ def _tenant(name: str, pool: str) -> Manifest:
         "reservable": 8,
         "namespaces": [{"name": namespace, "guaranteed": 1, "spot": 4} for namespace in namespaces],
     }
-    return _object(
+    return custom(
         "IndustrialTenant",
         name,
         organization={"legalName": f"{name} GmbH"},
@@ -125,13 +135,15 @@ def _tenant(name: str, pool: str) -> Manifest:
 
 def _region() -> Manifest:
     selector = {"matchLabels": {"topology.kubernetes.io/region": REGION}}
-    return _object("Region", REGION, country="DE", jurisdictions=["DE", "EU"], nodeSelector=selector)
+    return custom("Region", REGION, country="DE", jurisdictions=["DE", "EU"], nodeSelector=selector)
 
 
 def _pool(name: str, product: str) -> Manifest:
     selector = {"matchLabels": {"nvidia.com/gpu.product": product}}
-    return _object("GpuPool", name, region=REGION, model=product, nodeSelector=selector, gpusPerNode=GPUS_PER_NODE)
+    return custom("GpuPool", name, region=REGION, model=product, nodeSelector=selector, gpusPerNode=GPUS_PER_NODE)
 
 
-def _object(kind: str, name: str, **spec: Any) -> Manifest:
-    return {"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": spec}
+def custom(kind: str, name: str, namespace: str = "", **spec: Any) -> Manifest:
+    """Describe an object of one of our kinds."""
+    metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
+    return {"apiVersion": API, "kind": kind, "metadata": metadata, "spec": spec}

@@ -146,6 +146,7 @@ class World:
         self.catalogue = Derived(lambda: _specs(self.regions), self.regions, matters=spec_changed)
         self.pool_specs = Derived(lambda: _specs(self.pools), self.pools, matters=spec_changed)
         self.tenant_specs = Derived(lambda: _specs(self.tenants), self.tenants, matters=spec_changed)
+        self._judged: dict[str, tuple[tuple[object, ...], tuple[str, str] | None]] = {}
         self.refusals = Derived(self._refusals, self.tenants, self.regions, self.pools, matters=spec_changed)
 
     @property
@@ -236,11 +237,22 @@ class World:
         return [entry.value for entry in entries if isinstance(entry.value, Missing)]
 
     def _refusals(self) -> Mapping[str, tuple[str, str]]:
-        """Give the tenants whose spec is refused as a whole, with reason and message."""
-        refusals = {
-            name: refusal(spec, self.catalogue(), self.pool_specs()) for name, spec in self.tenant_specs().items()
-        }
-        return {name: problem for name, problem in refusals.items() if problem is not None}
+        """Give the tenants whose spec is refused as a whole, with reason and message.
+
+        One that was judged by the same catalogue is not judged again: tenants come by the hundred.
+        """
+        known, self._judged = self._judged, {}
+        for name, spec in self.tenant_specs().items():
+            grounds = (spec, self.catalogue(), self.pool_specs())
+            before, problem = known.get(name, ((), None))
+            if not _are_same(before, grounds):
+                problem = refusal(*grounds)
+            self._judged[name] = (grounds, problem)
+        return {name: problem for name, (_, problem) in self._judged.items() if problem is not None}
+
+
+def _are_same(some: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
 
 
 def readable(store: Store[Resource[SpecT, StatusT] | Broken]) -> list[Resource[SpecT, StatusT]]:

@@ -22,6 +22,7 @@ import orjson
 from yarl import URL
 
 from gpu_tenancy.kube.errors import ApiError, ApiTimeoutError, ApiUnavailableError, KubeError, NotLeadingError
+from gpu_tenancy.kube.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,8 @@ _HTTP_METHODS = {
     "delete": "DELETE",
 }
 _ATTEMPTS = 4
+# Where not all can be sent at once, what enforces goes before what tells of it, by this much.
+_STATUS_SECONDS = 0.5
 _LONGEST_PAUSE = 10.0
 _CONNECT_SECONDS = 5.0
 
@@ -68,6 +71,11 @@ class Request:
     def is_write(self) -> bool:
         """Whether it changes anything."""
         return _HTTP_METHODS[self.verb] != "GET"
+
+    @property
+    def is_status(self) -> bool:
+        """Whether it only tells how something is."""
+        return self.path.endswith("/status")
 
 
 class Transport:
@@ -94,7 +102,7 @@ class Transport:
         self.idle = asyncio.Event()
         self.idle.set()
         self._pending = 0
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency)
         self._timeouts = {
             write: aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, _CONNECT_SECONDS))
             for write, seconds in ((False, read_timeout), (True, write_timeout))
@@ -124,7 +132,7 @@ class Transport:
         self._pending += 1
         self.idle.clear()
         try:
-            async with self._slots:
+            async with self._slots.taken(_STATUS_SECONDS if request.is_status else 0.0):
                 return await self._send(request)
         finally:
             self._pending -= 1

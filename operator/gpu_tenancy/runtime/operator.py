@@ -164,15 +164,18 @@ class Operator:
             write_timeout=self._settings.lease_timings.longest_write,
         ) as client:
             self._recorder = EventRecorder(client, controller=EVENT_CONTROLLER, instance=self._identity)
-            await serve_term(
-                client=client,
-                recorder=self._recorder,
-                settings=self._settings,
-                clock=self._clock,
-                metrics=self._metrics,
-                health=self._health,
-                watch_kinds=self._watch_kinds,
-            )
+            try:
+                await serve_term(
+                    client=client,
+                    recorder=self._recorder,
+                    settings=self._settings,
+                    clock=self._clock,
+                    metrics=self._metrics,
+                    health=self._health,
+                    watch_kinds=self._watch_kinds,
+                )
+            finally:
+                self._recorder = None
 
 
 class Leadership:

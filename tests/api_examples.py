@@ -187,7 +187,39 @@ STATUSES: dict[str, list[dict[str, Any]]] = {
                 {"name": "neura-train", "ready": True, "reason": "Ready"},
                 {"name": "neura-serve", "ready": False, "reason": "NameTaken", "message": "another tenant has it"},
             ],
-            "gpus": [{"pool": "b200", "guaranteed": 32, "granted": 24, "spot": 64, "reserved": 8}],
+            "gpus": [
+                {
+                    "pool": "b200",
+                    "guaranteed": 32,
+                    "granted": 24,
+                    "spot": 64,
+                    "reserved": 8,
+                    "charged": {
+                        "until": "2026-12-02T00:00:00Z",
+                        "periods": [
+                            {
+                                "start": "2026-12-01T00:00:00Z",
+                                "end": "2027-01-01T00:00:00Z",
+                                "present": 3600,
+                                "gone": 7200,
+                            }
+                        ],
+                    },
+                    "usage": {
+                        "until": "2026-12-02T00:00:00Z",
+                        "months": [
+                            {
+                                "month": "2026-12-01T00:00:00Z",
+                                "guaranteed": 90000,
+                                "spot": 1,
+                                "booked": 7200,
+                                "active": 7100,
+                                "used": 3600,
+                            }
+                        ],
+                    },
+                }
+            ],
             "conditions": CONDITIONS,
         }
     ],
@@ -198,6 +230,12 @@ STATUSES: dict[str, list[dict[str, Any]]] = {
             "gpus": 64,
             "forfeitedGpuSeconds": 3600,
             "acceptedTime": "2026-11-01T00:00:00Z",
+            "usage": {
+                "until": "2026-12-02T06:00:00Z",
+                "bookedGpuHours": 640,
+                "usedGpuHours": 500,
+                "months": [{"month": "2026-12-01T00:00:00Z", "booked": 2304000, "active": 2304000, "used": 1800000}],
+            },
             "queuePosition": 2,
             "waitingSince": "2026-11-01T00:00:00Z",
             "offers": [{"start": "2026-12-01T20:00:00Z", "end": "2026-12-02T06:00:00Z"}],

@@ -1,16 +1,18 @@
-"""GPUs that a tenant's namespaces share, against a real control plane: what is used, and what is not."""
+"""Use of GPUs against a real control plane: shared between namespaces, measured, charged."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from cluster.test_operator import GPU, ROOT, pod, pool, ready, region, running, tenant
+from cluster.test_operator import API, GPU, ROOT, pod, pool, ready, region, running, tenant
 from gpu_tenancy.localcluster import ControlPlane, nodes
 
 if TYPE_CHECKING:
@@ -136,3 +138,78 @@ def test_a_namespace_keeps_what_it_has_at_least(cluster: Cluster, operator: Oper
     assert hard(cluster, "keeper-a") == 4
     cluster.create(pod("own", "keeper-a", 4))
     running(cluster, "own", "keeper-a")
+
+
+def window(seconds: int, *, after: int = 2) -> dict[str, str]:
+    start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=after)
+    return {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ"), "duration": f"{seconds}s"}
+
+
+def reservation(name: str, namespace: str, gpus: int, when: dict[str, str]) -> dict[str, Any]:
+    spec = {"pool": "b200", "gpus": gpus, "window": when}
+    return {
+        "apiVersion": API,
+        "kind": "GpuReservation",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def grant_status(cluster: Cluster, name: str) -> dict[str, Any]:
+    return cluster.get("itn", name)["status"]["gpus"][0]
+
+
+def test_what_a_deleted_reservation_was_charged_stays_charged_even_if_nobody_looked(
+    cluster: Cluster, operator: OperatorProcess
+) -> None:
+    grant = {"pool": "b200", "reservable": 8, "gpuHours": {"limit": 8, "period": "Year"}}
+    cluster.apply(tenant("spender", "spender", gpus=[grant]))
+    ready(cluster, "spender")
+    for name, watched in (("one", True), ("two", False)):
+        cluster.apply(reservation(name, "spender", 4, window(3600)))
+        cluster.until("gres", name, "Active", "True", "spender")
+        present = 3600 * 4
+        eventually(
+            lambda wanted=present: any(
+                one.get("present") == wanted
+                for one in grant_status(cluster, "spender").get("charged", {}).get("periods", [])
+            )
+        )
+        if not watched:
+            operator.kill()
+        cluster.kubectl("delete", "gres", name, "-n", "spender")
+        if not watched:
+            operator.start()
+        eventually(
+            lambda gone=present * (1 if watched else 2): (
+                grant_status(cluster, "spender")["charged"]["periods"][0].get("gone") == gone
+            )
+        )
+
+    cluster.apply(reservation("three", "spender", 4, window(3600, after=600)))
+    refused = cluster.until("gres", "three", "Stalled", "True", "spender")
+    assert refused["reason"] == "BudgetExceeded"
+    assert "0 of 8 GPU-hours are left" in refused["message"]
+
+
+def test_what_pods_used_of_a_window_is_written_when_it_ends(cluster: Cluster, operator: OperatorProcess) -> None:
+    cluster.apply(tenant("metered", "metered", gpus=[{"pool": "b200", "reservable": 8}]))
+    ready(cluster, "metered")
+    cluster.apply(reservation("short", "metered", 8, window(24)))
+    cluster.until("gres", "short", "Active", "True", "metered")
+    cluster.create(pod("user", "metered", 4, **{"gpu-tenancy.dev/reservation": "short"}))
+    running(cluster, "user", "metered")
+    time.sleep(5)
+    done = eventually(lambda: (s := cluster.get("gres", "short", "metered")["status"]).get("usage") and s)
+
+    (month,) = done["usage"]["months"]
+    assert month["booked"] == 24 * 8
+    assert 4 * 5 <= month["used"] <= 24 * 4
+    assert month["used"] <= month["active"] <= month["booked"]
+    (total,) = eventually(lambda: grant_status(cluster, "metered").get("usage"))["months"]
+    assert (total["booked"], total["used"]) == (month["booked"], month["used"])
+    assert operator.metric("gpu_tenancy_month_gpu_hours", tenant="metered", kind="booked") == 24 * 8 / 3600
+    operator.stop()
+    operator.start()
+    ready(cluster, "metered")
+    assert operator.writes() == 0

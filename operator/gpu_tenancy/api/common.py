@@ -107,6 +107,7 @@ Instant = Annotated[
 
 # The largest integer that JSON readers of every language keep exactly.
 Generation = Annotated[int, Field(ge=0, le=2**53 - 1)]
+GpuSeconds = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 
 class LabelRequirement(ApiModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gpu_tenancy.api.common import SUBDOMAIN, CatalogueName, Conditions, Duration, Generation, Instant
+from gpu_tenancy.api.common import SUBDOMAIN, CatalogueName, Conditions, Duration, Generation, GpuSeconds, Instant
 from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule, name_rule
 
 
@@ -100,6 +100,32 @@ class Offer(ApiModel):
     """When it would be over."""
 
 
+class MonthOfReservation(ApiModel):
+    """GPU-seconds of a calendar month in UTC."""
+
+    month: Instant
+    """When it begins."""
+    booked: GpuSeconds = 0
+    """What was promised."""
+    active: GpuSeconds = 0
+    """What of that the quota allowed."""
+    used: GpuSeconds = 0
+    """What of that pods held."""
+
+
+class ReservationUsage(ApiModel):
+    """What was used of the reservation; reservations of one namespace use their quota in the order of acceptance."""
+
+    until: Instant
+    """Everything before this is counted."""
+    bookedGpuHours: GpuSeconds = 0
+    """Whole GPU-hours that were promised until then."""
+    usedGpuHours: GpuSeconds = 0
+    """Whole GPU-hours of these that pods held."""
+    months: Annotated[list[MonthOfReservation], Field(max_length=25), ListType("map", ("month",))] = []
+    """By month, in GPU-seconds."""
+
+
 class GpuReservationStatus(ApiModel):
     """What was promised. This is the ledger: what stands here keeps its place."""
 
@@ -117,6 +143,8 @@ class GpuReservationStatus(ApiModel):
     """Its place among those that wait for GPUs of the pool; 1 is next."""
     waitingSince: Instant | None = None
     """Since when it waits: its place in the line. A changed spec begins anew."""
+    usage: ReservationUsage | None = None
+    """What was used so far; written every ten minutes at most, and when the window ends."""
     offers: Annotated[list[Offer], Field(max_length=3), ListType("atomic")] = []
     """For a refused reservation: the next windows that would fit."""
     conditions: Conditions = []
@@ -139,6 +167,7 @@ GPU_RESERVATION = Kind(
         Column("Active", ".status.conditions[?(@.type=='Active')].status"),
         Column("Start", ".status.window.start"),
         Column("End", ".status.window.end"),
+        Column("Used-Hours", ".status.usage.usedGpuHours", "integer", wide=True),
         Column("Message", ".status.conditions[?(@.type=='Ready')].message", wide=True),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),

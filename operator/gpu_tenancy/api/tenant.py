@@ -13,6 +13,8 @@ from gpu_tenancy.api.common import (
     CatalogueName,
     Conditions,
     Generation,
+    GpuSeconds,
+    Instant,
     Jurisdiction,
     LabelSelector,
     NamespaceName,
@@ -273,6 +275,54 @@ class NamespaceStatus(ApiModel):
     """A sentence for people."""
 
 
+class ChargedPeriod(ApiModel):
+    """What is charged in a period of the budget."""
+
+    start: Instant
+    """When the period begins."""
+    end: Instant
+    """When it is over; not part of it."""
+    present: GpuSeconds = 0
+    """GPU-seconds of fixed windows whose reservations are there."""
+    gone: GpuSeconds = 0
+    """GPU-seconds of fixed windows whose reservations are gone; they stay charged."""
+
+
+class ChargedHours(ApiModel):
+    """What the budget remembers of fixed windows."""
+
+    until: Instant
+    """Every window that became fixed before this is counted."""
+    periods: Annotated[list[ChargedPeriod], Field(max_length=400), ListType("atomic")] = []
+    """The budget's periods that are not over and of which something is charged."""
+
+
+class MonthOfUse(ApiModel):
+    """GPU-seconds of a calendar month in UTC."""
+
+    month: Instant
+    """When it begins."""
+    guaranteed: GpuSeconds = 0
+    """What pods held of the guaranteed GPUs."""
+    spot: GpuSeconds = 0
+    """What spot pods held."""
+    booked: GpuSeconds = 0
+    """What reservations were promised, in their windows."""
+    active: GpuSeconds = 0
+    """What of that their quotas allowed."""
+    used: GpuSeconds = 0
+    """What of that their pods held."""
+
+
+class GrantUsage(ApiModel):
+    """What the tenant used of a pool."""
+
+    until: Instant
+    """Everything before this is counted."""
+    months: Annotated[list[MonthOfUse], Field(max_length=25), ListType("map", ("month",))] = []
+    """By month, the last ones."""
+
+
 class GrantStatus(ApiModel):
     """What stands of one grant, in GPUs."""
 
@@ -288,6 +338,10 @@ class GrantStatus(ApiModel):
     """The spot ceiling that stands."""
     reserved: GpuCount = 0
     """GPUs that stand in quotas of active reservations."""
+    charged: ChargedHours | None = None
+    """What is charged to the budget of GPU-hours, so that it outlives the reservations."""
+    usage: GrantUsage | None = None
+    """What was used, also by reservations that are gone; written every ten minutes at most, and when windows end."""
 
 
 class IndustrialTenantStatus(ApiModel):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 from gpu_tenancy.domain.calendar import Booked, align, instant, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from gpu_tenancy.api.tenant import GpuHours
@@ -48,20 +48,33 @@ def _next_month(first: datetime) -> datetime:
     return first.replace(month=first.month + 1)
 
 
+def parts_of(start: int, end: int, period: Period) -> Iterator[tuple[int, int]]:
+    """Cut [start, end) where periods end."""
+    while start < end:
+        until = min(end, period_of(start, period)[1])
+        yield start, until
+        start = until
+
+
 class HourBudget:
     """What a tenant has booked of its GPU-hours in each period.
 
     Args:
         hours: the limit and its period.
         bookings: the windows booked so far.
+        spent: GPU-seconds that are charged beside them, by an instant of the period.
     """
 
-    def __init__(self, hours: GpuHours, bookings: Iterable[Booked] = ()) -> None:
+    def __init__(
+        self, hours: GpuHours, bookings: Iterable[Booked] = (), spent: Mapping[int, int] | None = None
+    ) -> None:
         self.hours = hours
         self._period: Period = hours.period
         self._booked: Counter[int] = Counter()
         for booked in bookings:
             self.book(booked)
+        for at, gpu_seconds in (spent or {}).items():
+            self._booked[period_of(at, self._period)[0]] += gpu_seconds
 
     def book(self, booked: Booked) -> None:
         """Count a window."""
@@ -113,8 +126,4 @@ class HourBudget:
         return None
 
     def _parts(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Cut a window where periods end."""
-        while start < end:
-            until = min(end, period_of(start, self._period)[1])
-            yield start, until
-            start = until
+        return parts_of(start, end, self._period)

@@ -107,6 +107,13 @@ class Metrics:
         self._peerings = SumGauge(
             "gpu_tenancy_peerings", "Peerings, by the state that their status reports.", ("state",), registry
         )
+        self._usage = SumGauge(
+            "gpu_tenancy_month_gpu_hours",
+            "GPU-hours of a tenant in a pool in this calendar month: guaranteed and spot are what such pods held, booked is"
+            " what reservations were promised, active what of that their quotas allowed, used what of that pods held.",
+            ("tenant", "pool", "kind"),
+            registry,
+        )
         self._activation_lag = Histogram(
             "gpu_tenancy_reservation_activation_lag_seconds",
             "Time from the start of a reservation's window until its quota was open.",
@@ -191,6 +198,18 @@ class Metrics:
     def pool_gone(self, name: str) -> None:
         """Forget a pool that was deleted."""
         self._pools.drop(name)
+        self._usage.drop(name)
+
+    def usage(self, pool: str, gpu_seconds: Mapping[str, Mapping[str, int]]) -> None:
+        """Say what tenants used of a pool this month, by tenant and kind."""
+        self._usage.replace(
+            pool,
+            {
+                (tenant, pool, kind): amount / 3600
+                for tenant, amounts in gpu_seconds.items()
+                for kind, amount in amounts.items()
+            },
+        )
 
     def reservation(self, namespace: str, name: str, state: str) -> None:
         """Say how a reservation stands, as one word."""
@@ -210,7 +229,7 @@ class Metrics:
     def term_ended(self) -> None:
         """Forget every object and the queue: who does not lead knows nothing of them, and two must not report them."""
         for gauge in (
-            *(self._tenants, self._namespaces, self._quotas, self._pools, self._reservations),
+            *(self._tenants, self._namespaces, self._quotas, self._pools, self._usage, self._reservations),
             self._peerings,
         ):
             gauge.clear()

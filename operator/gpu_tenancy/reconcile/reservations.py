@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gpu_tenancy.api.common import Condition
+    from gpu_tenancy.api.reservation import ReservationUsage
     from gpu_tenancy.api.resource import Resource
 
 
@@ -57,7 +58,12 @@ def grows(reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdi
 
 
 def plan_reservation(
-    reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict, *, is_open: bool, now: datetime
+    reservation: Resource[GpuReservationSpec, GpuReservationStatus],
+    verdict: Verdict,
+    *,
+    is_open: bool,
+    usage: ReservationUsage | None = None,
+    now: datetime,
 ) -> Plan:
     """Decide the status of a reservation and what to tell of it.
 
@@ -65,6 +71,7 @@ def plan_reservation(
         reservation: as stored.
         verdict: what its pool decided.
         is_open: whether the API server lets pods use what is backed now.
+        usage: what was used so far; None for what the status says.
         now: the time.
     """
     ledger, refusal = verdict.ledger, verdict.refusal
@@ -77,6 +84,7 @@ def plan_reservation(
         acceptedTime=None if ledger is None else ledger.accepted,
         queuePosition=verdict.position or None,
         waitingSince=verdict.since,
+        usage=usage or reservation.status.usage,
         offers=[Offer(start=offer.start, end=offer.end) for offer in offers],
         conditions=_conditions(reservation, verdict, is_open=is_open, now=now),
     )

@@ -158,6 +158,7 @@ class Grant:
         guaranteed: what is asked for as always theirs.
         reservable: the ceiling for all its reservations at one instant.
         hours: the budget of its reservations, if it has one.
+        spent: GPU-seconds that it is charged for reservations that are gone, by the start of the budget's period.
         shares: its namespaces' parts, in order; what is granted fills them from the first.
         asking: who wants more of what its namespaces share.
         granted: what was granted before, as the tenant's status says. None if it says nothing: then it is what stands
@@ -169,6 +170,7 @@ class Grant:
     guaranteed: int = 0
     reservable: int = 0
     hours: GpuHours | None = None
+    spent: Mapping[int, int] = field(default_factory=dict)
     shares: Mapping[str, Share] = field(default_factory=dict)
     asking: tuple[Asking, ...] = ()
     granted: int | None = None

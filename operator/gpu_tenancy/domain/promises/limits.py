@@ -90,7 +90,7 @@ def tenant_limits(grant: Grant, held: Iterable[Held], now: int) -> Iterator[Limi
     yield Limit(Reason.CEILING_EXCEEDED, ceiling, 0, above)
     if grant.hours is None:
         return
-    budget = HourBudget(grant.hours, [*windows, *(one.forfeit for one in held)])
+    budget = HourBudget(grant.hours, [*windows, *(one.forfeit for one in held)], grant.spent)
 
     def spent(window: Booked) -> str | None:
         start = budget.exceeded(window)

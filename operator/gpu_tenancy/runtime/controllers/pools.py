@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,17 @@ from gpu_tenancy.domain.conditions import holds
 from gpu_tenancy.domain.grants import Share, shares
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import Asking, Booking, Grant, PoolFacts, QuotaKey, StandingQuota, State, decide
+from gpu_tenancy.domain.usage import Amounts
 from gpu_tenancy.reconcile.plan import Plan
 from gpu_tenancy.reconcile.pools import PoolView, plan_pool
 from gpu_tenancy.reconcile.reservations import booking, grows, plan_reservation, plan_without_pool
+from gpu_tenancy.runtime.charges import Charges, next_fixed
 from gpu_tenancy.runtime.keys import Key, Topic
+from gpu_tenancy.runtime.meter import Meter, Reading
 from gpu_tenancy.runtime.world import Broken, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from gpu_tenancy.api.tenant import GpuGrant
@@ -29,9 +33,16 @@ if TYPE_CHECKING:
 
 
 class Decisions:
-    """The newest decision of each pool, and which spec of each tenant it knew."""
+    """The newest decision of each pool, and which spec of each tenant it knew.
+
+    Attributes:
+        charges: what budgets remember beside the decisions.
+        meter: what was used.
+    """
 
     def __init__(self) -> None:
+        self.charges = Charges()
+        self.meter = Meter()
         self._decisions: dict[str, Decision] = {}
         self._generations: dict[str, dict[str, tuple[str, int]]] = {}
 
@@ -76,6 +87,8 @@ class PoolController:
         self._fleet = fleet
         self._decisions = decisions
         self._raises = raises
+        self._charges = decisions.charges
+        self._meter = decisions.meter
 
     async def reconcile(self, name: str) -> None:
         """Decide anew, tell whom it concerns, and write the statuses."""
@@ -87,6 +100,7 @@ class PoolController:
             self._decisions.drop(name)
             self._engine.alarms.set(Key(Topic.POOL, name), None)
             self._metrics.pool_gone(name)
+            self._meter.drop(name)
             await self._executor.execute(together(plan_without_pool(one, now) for one in reservations))
             return
         if isinstance(entry.value, Broken):
@@ -94,16 +108,20 @@ class PoolController:
         pool = entry.value
         capacity = PoolCapacity.of(self._fleet.of_pool(name), pool.spec)
         tenants = {tenant.name: tenant for tenant in self._tenants(name)}
+        bookings = tuple(self._booking(reservation) for reservation in reservations)
+        look_again = self._take_stock(pool, tenants, bookings, {one.uid: one for one in reservations}, now)
         facts = PoolFacts(
             spec=pool.spec,
             capacity=capacity,
             grants=tuple(self._grant(name, tenant) for tenant in tenants.values()),
-            bookings=tuple(self._booking(reservation) for reservation in reservations),
+            bookings=bookings,
             standing=tuple(self._standing(name)),
             frozen=self._frozen(),
         )
         decision = decide(facts, now)
         self._publish(name, decision, {tenant.name: (tenant.uid, tenant.generation) for tenant in tenants.values()})
+        wakes = [at for at in (decision.wake, *look_again) if at is not None]
+        self._engine.alarms.set(Key(Topic.POOL, name), min(wakes, default=None))
         self._measure(pool, capacity, decision)
         # The ledger, like the quotas: what is given back is written down before what is taken of it.
         gives: list[Plan] = []
@@ -112,6 +130,50 @@ class PoolController:
             plan = self._plan_reservation(reservation, decision, now)
             (takes if grows(reservation, decision.verdicts[reservation.uid]) else gives).append(plan)
         await self._executor.execute(Plan(together(gives).stages + together(takes).stages))
+
+    def _take_stock(
+        self,
+        pool: Pool,
+        tenants: Mapping[str, Tenant],
+        bookings: tuple[Booking, ...],
+        reservations: Mapping[str, Reservation],
+        now: datetime,
+    ) -> tuple[datetime | None, ...]:
+        """Keep budgets and meters up to date, have written what is new, and say when to look again."""
+        by_tenant: defaultdict[str, list[Booking]] = defaultdict(list)
+        for one in bookings:
+            by_tenant[one.tenant].append(one)
+        new = self._meter.read(pool.name, self._reading(pool.name, bookings), tenants.values(), reservations, now)
+        budgets: list[Booking] = []
+        for name, tenant in tenants.items():
+            grant = next(grant for grant in tenant.spec.gpus if grant.pool == pool.name)
+            if self._charges.update(tenant, grant, by_tenant[name], pool.spec.reservations, now):
+                new.add(name)
+            if grant.gpuHours is not None:
+                budgets += by_tenant[name]
+        for name in new:
+            self._engine.queue.add(Key(Topic.TENANT, name))
+        self._metrics.usage(
+            pool.name,
+            {
+                name: account.this_month()._asdict()
+                for name, tenant in tenants.items()
+                if (account := self._meter.of_tenant(pool.name, tenant)) is not None
+            },
+        )
+        return next_fixed(budgets, pool.spec.reservations, now), self._meter.next_reading(pool.name, now)
+
+    def _reading(self, pool: str, bookings: tuple[Booking, ...]) -> Reading:
+        allowed, used = {}, {}
+        held: defaultdict[str, Amounts] = defaultdict(Amounts)
+        for entry in self._world.quotas.by("pool", pool):
+            quota, namespace = entry.value, entry.key.namespace
+            if quota.tier is Tier.RESERVED:
+                allowed[namespace], used[namespace] = quota.enforced, quota.used
+            elif quota.tier is not None:
+                owner = self._world.owner(namespace)
+                held[owner] = held[owner].plus(Amounts(**{quota.tier.value: quota.used}), 1)
+        return Reading(bookings, allowed, used, held)
 
     def _tenants(self, pool: str) -> Iterator[Tenant]:
         """List the tenants that are granted something of the pool and whose spec is accepted."""
@@ -128,6 +190,7 @@ class PoolController:
             guaranteed=grant.guaranteed,
             reservable=grant.reservable,
             hours=grant.gpuHours,
+            spent=self._charges.spent(pool, tenant),
             shares=dict(self._shares(grant, tenant)),
             asking=tuple(self._asking(grant, tenant)) if grant.sharing == "Shared" else (),
             granted=before,
@@ -189,7 +252,6 @@ class PoolController:
             verdict, old = decision.verdicts.get(entry.uid), verdicts.get(entry.uid)
             if verdict is not None and (old is None or _phase(verdict) != _phase(old)):
                 self._engine.queue.add(Key(Topic.WORKLOADS, entry.key.namespace))
-        self._engine.alarms.set(Key(Topic.POOL, pool), decision.wake)
 
     def _plan_pool(self, pool: Pool, capacity: PoolCapacity, decision: Decision, now: datetime) -> Plan:
         view = PoolView(
@@ -213,7 +275,8 @@ class PoolController:
         if opens and verdict.ledger is not None and not holds(reservation.status.conditions, "Active"):
             begun = max(verdict.ledger.window.start, verdict.ledger.accepted)
             self._metrics.activated((now - begun).total_seconds())
-        return plan_reservation(reservation, verdict, is_open=is_open, now=now)
+        usage = self._meter.reservation_usage(reservation.spec.pool, reservation)
+        return plan_reservation(reservation, verdict, is_open=is_open, usage=usage, now=now)
 
     def _measure(self, pool: Pool, capacity: PoolCapacity, decision: Decision) -> None:
         figures = decision.figures

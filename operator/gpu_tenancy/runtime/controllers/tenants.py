@@ -135,6 +135,8 @@ class TenantController:
                 backed=decision.promises[tenant.name].backed,
                 spot=grant.spot,
                 reserved=reserved,
+                charged=self._decisions.charges.status(grant.pool, tenant),
+                usage=self._decisions.meter.grant_usage(grant.pool, tenant),
             )
         return grants
 

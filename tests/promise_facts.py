@@ -41,13 +41,15 @@ def pool(
     headroom: int = 0,
     maintenance: Iterable[tuple[float, float, int]] = (),
     reservations: ReservationRules | None = None,
+    **fields: Any,
 ) -> GpuPoolSpec:
     return GpuPoolSpec(
         region="eu-de",
         model="NVIDIA-B200",
         nodeSelector=LabelSelector(matchLabels={"gpus": "yes"}),
-        gpusPerNode=8,
+        gpusPerNode=fields.pop("gpusPerNode", 8),
         headroom=headroom,
+        **fields,
         reservations=reservations or rules(),
         maintenance=[
             MaintenanceWindow(start=hour(start), end=hour(end), gpus=gpus) for start, end, gpus in maintenance
@@ -58,6 +60,12 @@ def pool(
 def capacity(total: int, usable: int | None = None) -> PoolCapacity:
     usable = total if usable is None else usable
     return PoolCapacity(nodes=-(-total // 8), capacity=total, usable=usable, unhealthy=total - usable)
+
+
+def racks(*sizes: int, total: int | None = None) -> PoolCapacity:
+    """Give the capacity of NVLink domains `rack-0`, `rack-1` and so on with so many usable GPUs each."""
+    total = sum(sizes) if total is None else total
+    return replace(capacity(total, sum(sizes)), domains={f"rack-{one}": size for one, size in enumerate(sizes) if size})
 
 
 def grant(tenant: str, guaranteed: int = 0, reservable: int = 1000, *, age: int = 0, **fields: Any) -> Grant:

@@ -249,6 +249,7 @@ class TestPoolCapacity:
                     "node n5: has NVIDIA-H100, not NVIDIA-B200",
                     "node n3 and 1 more: is cordoned",
                 ),
+                domains={"n1": 8},
             )
 
     def test_a_pool_without_nodes_has_nothing(self) -> None:

@@ -94,9 +94,10 @@ class GpuPoolSpec(ApiModel):
     resourceName: Annotated[ResourceName, Immutable("create another pool for another resource")] = "nvidia.com/gpu"
     """The extended resource that pods ask for: nvidia.com/gpu or a MIG profile such as nvidia.com/mig-1g.23gb."""
     gpusPerNode: Annotated[int, Field(ge=1, le=1024)]
-    """How many of the resource a healthy node has."""
+    """How many of the resource a healthy node has: the size of a whole node where nodes are booked."""
     placementUnit: Literal["GPU", "Node", "Clique"] = "GPU"
-    """What is booked as a whole."""
+    """What is booked as a whole: single GPUs, whole nodes, or whole nodes of one NVLink domain, by the node label
+    `nvidia.com/gpu.clique`."""
     spot: Literal["Enabled", "Disabled"] = "Enabled"
     """Whether pods that may be preempted can use what is idle."""
     headroom: GpuCount = 0

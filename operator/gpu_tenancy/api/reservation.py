@@ -137,6 +137,8 @@ class GpuReservationStatus(ApiModel):
     """The accepted GPUs."""
     forfeitedGpuSeconds: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
     """GPU-seconds that were given back too late: they stay charged to the budget."""
+    domain: Annotated[str, Field(max_length=253)] = ""
+    """The NVLink domain that the accepted GPUs are in, if the pool is booked in cliques."""
     acceptedTime: Instant | None = None
     """When it was accepted; earlier ones come first when capacity is lost."""
     queuePosition: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

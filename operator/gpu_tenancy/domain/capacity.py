@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gpu_tenancy.api.resource import Resource
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
+# Which nodes are joined by NVLink; one without it is joined to none.
+CLIQUE_LABEL = "nvidia.com/gpu.clique"
 NVIDIA = "nvidia.com/"
 # What GPU Feature Discovery appends to the product of a GPU that is shared or cut into equal slices.
 _PRODUCT_SUFFIXES = re.compile(r"(-MIG-[^-]+)?(-SHARED)?$")
@@ -257,6 +259,7 @@ class PoolCapacity:
         usable: GPUs that pods can use now.
         unhealthy: the difference.
         problems: what is wrong, the same on many nodes told once.
+        domains: GPUs of the nodes that are usable as a whole, by NVLink domain; a node of no other is one by itself.
     """
 
     nodes: int
@@ -264,6 +267,7 @@ class PoolCapacity:
     usable: int
     unhealthy: int
     problems: tuple[str, ...] = ()
+    domains: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, nodes: Iterable[NodeFacts], pool: GpuPoolSpec, health: HealthRules = HEALTH_RULES) -> PoolCapacity:
@@ -271,6 +275,10 @@ class PoolCapacity:
         judged = [(node, usable(node, pool, health)) for node in nodes]
         counted = [found for _, found in judged if found.counted]
         capacity, free = sum(found.capacity for found in counted), sum(found.usable for found in counted)
+        domains: Counter[str] = Counter()
+        for node, found in judged:
+            if found.usable >= pool.gpusPerNode:
+                domains[node.labels.get(CLIQUE_LABEL, node.name)] += pool.gpusPerNode
         ailing = sorted((found.reason, node.name) for node, found in judged if found.reason)
         return cls(
             nodes=len(counted),
@@ -280,6 +288,7 @@ class PoolCapacity:
             problems=tuple(
                 _problem(reason, [name for _, name in group]) for reason, group in groupby(ailing, lambda item: item[0])
             ),
+            domains=dict(sorted(domains.items())),
         )
 
 

@@ -26,7 +26,7 @@ def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], ten
     ledger = None
     if status.window is not None and status.acceptedTime is not None and status.gpus:
         window = Window(status.window.start, status.window.end)
-        ledger = Ledger(window, status.gpus, status.acceptedTime, status.forfeitedGpuSeconds)
+        ledger = Ledger(window, status.gpus, status.acceptedTime, status.forfeitedGpuSeconds, status.domain)
     refusal = None
     stalled = find(status.conditions, "Stalled")
     if stalled is not None and stalled.status == "True":
@@ -54,7 +54,7 @@ def grows(reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdi
     if before is None:
         return True
     within = before.window.start <= after.window.start and after.window.end <= before.window.end
-    return after.gpus > before.gpus or not within
+    return after.gpus > before.gpus or after.domain != before.domain or not within
 
 
 def plan_reservation(
@@ -81,6 +81,7 @@ def plan_reservation(
         window=None if ledger is None else AcceptedWindow(start=ledger.window.start, end=ledger.window.end),
         gpus=0 if ledger is None else ledger.gpus,
         forfeitedGpuSeconds=0 if ledger is None else ledger.forfeited,
+        domain="" if ledger is None else ledger.domain,
         acceptedTime=None if ledger is None else ledger.accepted,
         queuePosition=verdict.position or None,
         waitingSince=verdict.since,

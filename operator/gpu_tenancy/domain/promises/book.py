@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.calendar import BEGINNING, FOREVER, Booked, Calendar
 from gpu_tenancy.domain.capacity import promisable_over_time
+from gpu_tenancy.domain.promises.domains import Domains
 from gpu_tenancy.domain.promises.requests import Desk
 from gpu_tenancy.domain.promises.windows import follow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gpu_tenancy.domain.promises.facts import Booking, PoolFacts
     from gpu_tenancy.domain.promises.windows import Held
@@ -32,16 +33,23 @@ class Book:
 
     Attributes:
         free: what is promised to nobody, over time.
+        homeless: whose NVLink domain cannot hold them any more, by uid; nor can another that is free.
     """
 
     def __init__(self, facts: PoolFacts, now: int, held: Iterable[Held] = (), guaranteed: int = 0) -> None:
         self._now = now
         self._rules = facts.spec.reservations
-        self._held = {one.booking.uid: one for one in held}
+        domains = Domains(facts.capacity.domains, now)
+        self._held, self.homeless = _housed({one.booking.uid: one for one in held}, domains, now)
         levels = promisable_over_time(facts.capacity, facts.spec)
         occupied = [one.occupied for one in self._held.values()]
         self.free = Calendar(levels, [Booked(BEGINNING, FOREVER, guaranteed), *occupied], now)
-        self._desk = Desk(facts, now, self.free, self._held.values())
+        self._desk = Desk(facts, now, self.free, domains, self._held.values())
+
+    @property
+    def held(self) -> Mapping[str, Held]:
+        """What is promised to reservations, by uid."""
+        return self._held
 
     def accept(self, booking: Booking) -> Held:
         """Promise what a reservation asks for, in place of what it is promised already.
@@ -51,6 +59,7 @@ class Book:
         """
         held = self._desk.take(booking, self._held.get(booking.uid))
         self._held[booking.uid] = held
+        self.homeless -= {booking.uid}
         return held
 
     def drop_claims(self) -> None:
@@ -91,3 +100,25 @@ class Book:
         lasting = [one.occupied for one in self._held.values() if one.occupied.end > self._now]
         free = self.free
         return min([free.free_at(self._now), *(free.free_over(max(self._now, one.start), one.end) for one in lasting)])
+
+
+def _housed(held: dict[str, Held], domains: Domains, now: int) -> tuple[dict[str, Held], frozenset[str]]:
+    """Book in its domain what is promised in one, and find another domain for what does not fit into its own any more.
+
+    Those whose domain holds them stay, the oldest promise first. Of the others, those that have not begun move to what
+    is left after that; who finds nothing stays where it is, and short.
+    """
+    housed, homeless = dict(held), set[str]()
+    lasting = sorted((one for one in held.values() if one.domain and one.occupied.end > now), key=lambda one: one.rank)
+    for one in lasting:
+        if domains.fits(one.domain, one.occupied):
+            domains.book(one.domain, one.occupied)
+        else:
+            homeless.add(one.booking.uid)
+    for one in [one for one in lasting if one.booking.uid in homeless]:
+        other = domains.choose(one.occupied) if one.start > now else None
+        if other is not None:
+            housed[one.booking.uid] = replace(one, domain=other)
+            homeless.remove(one.booking.uid)
+        domains.book(other or one.domain, one.occupied)
+    return housed, frozenset(homeless)

@@ -36,6 +36,7 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
     at, here = seconds(now), promisable(facts.capacity, facts.spec, now)
     guarantees, register = Guarantees(facts, here), Register(facts, at)
     book = Book(facts, at, register.held.values(), guarantees.promised)
+    register.held.update(book.held)
 
     # A change that is accepted may free what others wait for, so everyone is asked until nobody gets anything more.
     asking = True
@@ -56,7 +57,7 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
     return Decision(
         allotments=allotments,
         targets=targets,
-        verdicts=register.verdicts(facts.spec, backed, short),
+        verdicts=register.verdicts(facts.spec, backed, short, book.homeless),
         promises=guarantees.promises(),
         figures=_figures(allotments, facts.standing, book.free, at),
         overcommitted=sum(quota.committed for quota in facts.standing) > here,

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     NOT_GRANTED = "NotGranted"
     NOT_SUPPORTED = "NotSupported"
     TOO_MANY_GPUS = "TooManyGpus"
+    NOT_WHOLE_NODES = "NotWholeNodes"
     TOO_SHORT = "TooShort"
     TOO_LONG = "TooLong"
     NOT_ALIGNED = "NotAligned"
@@ -48,6 +49,7 @@ class Reason(StrEnum):
     CEILING_EXCEEDED = "CeilingExceeded"
     BUDGET_EXCEEDED = "BudgetExceeded"
     DOES_NOT_FIT = "DoesNotFit"
+    NO_DOMAIN_FITS = "NoDomainFits"
     START_IMMUTABLE = "StartImmutable"
     TWO_CHANGES = "TwoChanges"
     CHANGE_REFUSED = "ChangeRefused"
@@ -87,12 +89,14 @@ class Ledger:
         gpus: how many GPUs at every instant of the window.
         accepted: when it was promised; earlier ones come first when capacity is lost.
         forfeited: GPU-seconds that were given back too late and stay charged.
+        domain: the NVLink domain that they are in, or empty if they may be anywhere in the pool.
     """
 
     window: Window
     gpus: int
     accepted: datetime
     forfeited: int = 0
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

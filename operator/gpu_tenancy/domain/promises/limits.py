@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gpu_tenancy.domain.calendar import Question
+    from gpu_tenancy.domain.promises.domains import OneDomain
     from gpu_tenancy.domain.promises.facts import Grant
     from gpu_tenancy.domain.promises.windows import Held
 
@@ -32,7 +33,7 @@ class Limit:
     """
 
     reason: Reason
-    holder: Calendar | HourBudget
+    holder: Calendar | HourBudget | OneDomain
     gap: int
     exceeded: Callable[[Booked], str | None]
 
@@ -69,6 +70,16 @@ def pool_limit(free: Calendar, gap: int, what: str = "free") -> Limit:
         return f"{max(0, left)} are {what}" if left < window.gpus else None
 
     return Limit(Reason.DOES_NOT_FIT, free, gap, exceeded)
+
+
+def domain_limit(one: OneDomain, gap: int) -> Limit:
+    """Stay within the free GPUs of one NVLink domain."""
+
+    def exceeded(window: Booked) -> str | None:
+        left = one.free_over(window.start, window.end)
+        return f"at most {max(0, left)} are free in one" if left < window.gpus else None
+
+    return Limit(Reason.NO_DOMAIN_FITS, one, gap, exceeded)
 
 
 def tenant_limits(grant: Grant, held: Iterable[Held], now: int) -> Iterator[Limit]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gpu_tenancy.domain.calendar import instant, seconds
 from gpu_tenancy.domain.promises.facts import Reason
 from gpu_tenancy.domain.promises.rules import NotAccepted
-from gpu_tenancy.domain.promises.verdicts import promised, refusal_of, refused, waiting
+from gpu_tenancy.domain.promises.verdicts import Lacks, promised, refusal_of, refused, waiting
 from gpu_tenancy.domain.promises.windows import Held, follow
 
 if TYPE_CHECKING:
@@ -94,15 +94,18 @@ class Register:
         if held is not None or not outcome.waits:
             self.refusals[booking.uid] = refusal_of(booking, outcome, change=held is not None)
 
-    def verdicts(self, pool: GpuPoolSpec, backed: Mapping[str, int], short: AbstractSet[str]) -> dict[str, Verdict]:
+    def verdicts(
+        self, pool: GpuPoolSpec, backed: Mapping[str, int], short: AbstractSet[str], homeless: AbstractSet[str]
+    ) -> dict[str, Verdict]:
         """Give the verdict on each reservation, by uid.
 
         Args:
             pool: in which pool.
             backed: GPUs that are there for windows that have begun, by uid.
             short: whom the pool cannot keep its promise to.
+            homeless: whom no NVLink domain holds.
         """
-        verdicts = {one.uid: self._verdict(one.uid, pool, backed, short) for one in self._bookings}
+        verdicts = {one.uid: self._verdict(one.uid, pool, backed, short, homeless) for one in self._bookings}
         line = [uid for uid, outcome in self.waits.items() if outcome.claim is not None]
         places = {uid: place for place, uid in enumerate(line, 1)}
         for booking in self._bookings:
@@ -111,8 +114,16 @@ class Register:
                 verdicts[booking.uid] = replace(verdicts[booking.uid], since=since, position=position)
         return verdicts
 
-    def _verdict(self, uid: str, pool: GpuPoolSpec, backed: Mapping[str, int], short: AbstractSet[str]) -> Verdict:
+    def _verdict(
+        self,
+        uid: str,
+        pool: GpuPoolSpec,
+        backed: Mapping[str, int],
+        short: AbstractSet[str],
+        homeless: AbstractSet[str],
+    ) -> Verdict:
         held, refusal = self.held.get(uid), self.refusals.get(uid)
         if held is not None:
-            return promised(held, pool, self._now, backed=backed.get(uid, 0), short=uid in short, refusal=refusal)
+            lacks = Lacks(gpus=uid in short, domain=uid in homeless)
+            return promised(held, pool, self._now, backed=backed.get(uid, 0), lacks=lacks, refusal=refusal)
         return waiting(self.waits[uid]) if refusal is None else refused(refusal)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.calendar import BEGINNING, UNLIMITED, Booked, Calendar, agreed, instant, offers, seconds
+from gpu_tenancy.domain.promises.domains import OneDomain
 from gpu_tenancy.domain.promises.facts import Reason, Window
-from gpu_tenancy.domain.promises.limits import Limit, pool_limit, tenant_limits
+from gpu_tenancy.domain.promises.limits import Limit, domain_limit, pool_limit, tenant_limits
 from gpu_tenancy.domain.promises.rules import NotAccepted, admit
 from gpu_tenancy.domain.promises.windows import Held, Wanted, beyond
 from gpu_tenancy.domain.promises.wording import Wording, at, span
@@ -17,9 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gpu_tenancy.domain.calendar import Question
+    from gpu_tenancy.domain.promises.domains import Domains
     from gpu_tenancy.domain.promises.facts import Booking, Grant, PoolFacts
 
+_OF_THE_POOL = frozenset({Reason.DOES_NOT_FIT, Reason.NO_DOMAIN_FITS})
 _VERBS = {
+    Reason.NO_DOMAIN_FITS: "do not fit into one NVLink domain",
     Reason.CEILING_EXCEEDED: "exceed the tenant's ceiling",
     Reason.BUDGET_EXCEEDED: "exceed the tenant's budget",
     Reason.DOES_NOT_FIT: "do not fit",
@@ -33,10 +38,11 @@ class Desk:
         facts: the pool.
         now: in seconds.
         free: the pool's free GPUs over time; what is accepted is booked in it.
-        held: everything that was accepted before; `free` has what of it still matters.
+        domains: what of it is free in each NVLink domain.
+        held: everything that was accepted before; `free` and `domains` have what of it still matters.
     """
 
-    def __init__(self, facts: PoolFacts, now: int, free: Calendar, held: Iterable[Held]) -> None:
+    def __init__(self, facts: PoolFacts, now: int, free: Calendar, domains: Domains, held: Iterable[Held]) -> None:
         rules, total = facts.spec.reservations, facts.capacity.capacity
         self._now = now
         self._frozen = facts.frozen
@@ -56,6 +62,8 @@ class Desk:
             self._held_by[one.booking.tenant][one.booking.uid] = one
         self._limits_of: dict[str, list[Limit]] = {}
         self._claims: list[tuple[Limit, Booked]] = []
+        self._unit, self._whole = facts.spec.placementUnit, facts.spec.gpusPerNode
+        self._domains = domains
 
     def take(self, booking: Booking, held: Held | None = None) -> Held:
         """Accept a request and book it, in place of what it holds already.
@@ -65,6 +73,8 @@ class Desk:
                 what it lacks, so that nobody who comes later takes it: as much as it could book, and no more.
         """
         limits = self._limits(self._grant(booking))
+        if self._unit == "Clique":
+            limits = [*limits, domain_limit(OneDomain(self._domains, _stays_in(held, self._now)), self._gap)]
         if held is not None:
             self.drop(held)
         try:
@@ -77,6 +87,9 @@ class Desk:
             raise
         forfeited = 0 if held is None else held.forfeited
         accepted = Held(booking, start, end, booking.spec.gpus, self._now, self._gap, forfeited)
+        if self._unit == "Clique":
+            domain = self._domains.choose(accepted.occupied, "" if held is None else held.domain)
+            accepted = replace(accepted, domain=domain or "")
         self.enter(accepted)
         return accepted
 
@@ -97,6 +110,8 @@ class Desk:
         self._held_by[tenant][held.booking.uid] = held
         for limit in self._limits_of.get(tenant, self._pool):
             limit.book(held.window)
+        if held.domain:
+            self._domains.book(held.domain, held.occupied)
 
     def drop(self, held: Held) -> None:
         """Give back what was booked."""
@@ -104,10 +119,13 @@ class Desk:
         del self._held_by[tenant][held.booking.uid]
         for limit in self._limits_of.get(tenant, self._pool):
             limit.release(held.window)
+        if held.domain:
+            self._domains.release(held.domain, held.occupied)
 
     def advance(self, now: int) -> None:
         """Let time pass."""
         self._now = now
+        self._domains.advance(now)
         for limit in self._pool:
             limit.holder.advance(now)
 
@@ -137,6 +155,19 @@ class Desk:
                 else f"the pool can reserve, {self._most}"
             )
             raise NotAccepted(Reason.TOO_MANY_GPUS, f"{self._wording.gpus(gpus)} are more than {limit}: ask for fewer")
+        if self._unit != "GPU" and gpus % self._whole:
+            fewer, more = gpus - gpus % self._whole, gpus - gpus % self._whole + self._whole
+            fitting = f"{fewer} or {more}" if fewer else str(more)
+            raise NotAccepted(
+                Reason.NOT_WHOLE_NODES,
+                f"this pool is booked in whole nodes of {self._whole} GPUs: instead of {gpus} ask for {fitting}",
+            )
+        if self._unit == "Clique" and gpus > self._domains.most():
+            raise NotAccepted(
+                Reason.TOO_MANY_GPUS,
+                f"{self._wording.gpus(gpus)} are more than the largest NVLink domain has now, {self._domains.most()}: "
+                "ask for fewer, or for several reservations",
+            )
         return grant
 
     def _limits(self, grant: Grant) -> list[Limit]:
@@ -221,7 +252,7 @@ class Desk:
         gpus, step = booking.spec.gpus, 1 if wanted.fixed else self._step
 
         def with_free(free: int) -> int | None:
-            asked = [free if limit.reason is Reason.DOES_NOT_FIT else gpus for limit in limits]
+            asked = [free if limit.reason in _OF_THE_POOL else gpus for limit in limits]
             questions = [
                 limit.late_starts(number, wanted.duration, wanted.first, step)
                 for limit, number in zip(limits, asked, strict=True)
@@ -239,3 +270,8 @@ class Desk:
 
     def _questions(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit], until: int) -> list[Question]:
         return [limit.starts(booking.spec.gpus, wanted.duration, until, self._step) for limit in limits]
+
+
+def _stays_in(held: Held | None, now: int) -> str:
+    """Say in which domain a changed window has to stay: pods of one that has begun are there."""
+    return "" if held is None or held.start > now else held.domain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpu_tenancy.domain.promises.facts import OPEN, Reason, Refusal, State, Verdict
 from gpu_tenancy.domain.promises.wording import Wording
@@ -36,7 +36,14 @@ def waiting(outcome: NotAccepted) -> Verdict:
     return Verdict(State.WAITING, outcome.reason, outcome.message)
 
 
-def promised(held: Held, pool: GpuPoolSpec, now: int, *, backed: int, short: bool, refusal: Refusal | None) -> Verdict:
+class Lacks(NamedTuple):
+    """What the pool cannot keep of a promise: all of its GPUs, or its GPUs in one domain."""
+
+    gpus: bool
+    domain: bool
+
+
+def promised(held: Held, pool: GpuPoolSpec, now: int, *, backed: int, lacks: Lacks, refusal: Refusal | None) -> Verdict:
     """Give the verdict on a reservation that was accepted.
 
     Args:
@@ -44,7 +51,7 @@ def promised(held: Held, pool: GpuPoolSpec, now: int, *, backed: int, short: boo
         pool: in which pool.
         now: in seconds.
         backed: GPUs that are there for it now.
-        short: whether the pool cannot keep all of it.
+        lacks: what of it the pool cannot keep.
         refusal: why a change of it is not accepted.
     """
     state, rules = held.state(now), pool.reservations
@@ -58,11 +65,14 @@ def promised(held: Held, pool: GpuPoolSpec, now: int, *, backed: int, short: boo
         backed=backed if state is State.ACTIVE else 0,
         notice=held.notice(rules) <= now and not over,
         draining=held.drain(rules) <= now and not over,
-        degraded=_shortage(held.gpus, backed, begun=state is State.ACTIVE) if short and not over else "",
+        degraded="" if over else _shortage(held, backed, lacks, begun=state is State.ACTIVE),
     )
 
 
-def _shortage(gpus: int, backed: int, *, begun: bool) -> str:
-    if begun and backed < gpus:
+def _shortage(held: Held, backed: int, lacks: Lacks, *, begun: bool) -> str:
+    gpus = held.gpus
+    if lacks.gpus and begun and backed < gpus:
         return f"{backed} of {gpus} GPUs are there: the pool has lost capacity or is under maintenance"
-    return f"fewer than {gpus} GPUs will be there for some of the time: the pool has lost capacity or will be under maintenance"
+    if lacks.gpus:
+        return f"fewer than {gpus} GPUs will be there for some of the time: the pool has lost capacity or will be under maintenance"
+    return f"NVLink domain {held.domain} has lost nodes, and {gpus} GPUs are free in no other" if lacks.domain else ""

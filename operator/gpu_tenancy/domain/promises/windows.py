@@ -22,6 +22,7 @@ class Held:
     Attributes:
         gap: how long its GPUs stay unpromised after the end.
         forfeited: GPU-seconds that were given back too late and stay charged.
+        domain: the NVLink domain that its GPUs are in, or empty.
     """
 
     booking: Booking
@@ -31,12 +32,14 @@ class Held:
     accepted: int
     gap: int
     forfeited: int = 0
+    domain: str = ""
 
     @classmethod
     def of(cls, booking: Booking, ledger: Ledger, gap: int) -> Held:
         """Read what was promised."""
         start, end = ledger.window
-        return cls(booking, seconds(start), seconds(end), ledger.gpus, seconds(ledger.accepted), gap, ledger.forfeited)
+        accepted = seconds(ledger.accepted)
+        return cls(booking, seconds(start), seconds(end), ledger.gpus, accepted, gap, ledger.forfeited, ledger.domain)
 
     @property
     def rank(self) -> tuple[int, datetime, str, str]:
@@ -57,7 +60,7 @@ class Held:
     def ledger(self) -> Ledger:
         """What its status is to say."""
         window = Window(instant(self.start), instant(self.end))
-        return Ledger(window, self.gpus, instant(self.accepted), self.forfeited)
+        return Ledger(window, self.gpus, instant(self.accepted), self.forfeited, self.domain)
 
     @property
     def forfeit(self) -> Booked:

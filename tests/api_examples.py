@@ -143,6 +143,23 @@ SPECS: dict[str, list[dict[str, Any]]] = {
         {"pool": "b200", "gpus": 1, "window": {"start": "2026-12-01T20:00:00Z", "end": "2026-12-01T21:00:01+01:00"}},
         {
             "pool": "b200",
+            "gpus": 30,
+            "window": {"start": "2026-12-01T20:00:00Z", "duration": "90m"},
+            "recurrence": {
+                "rule": "FREQ=MONTHLY;INTERVAL=2;BYDAY=1TU,-1TH;BYMONTHDAY=1,-31;BYMONTH=2,12;COUNT=10",
+                "timeZone": "America/Argentina/Buenos_Aires",
+                "acceptance": "BestEffort",
+            },
+            "onConflict": "Wait",
+        },
+        {
+            "pool": "b200",
+            "gpus": 30,
+            "window": {"start": "2026-12-01T20:00:00Z", "duration": "90m"},
+            "recurrence": {"rule": "FREQ=WEEKLY;UNTIL=20270131T180000Z"},
+        },
+        {
+            "pool": "b200",
             "gpus": 8,
             "window": {
                 "notBefore": "2026-12-01T20:00:00Z",
@@ -237,6 +254,16 @@ STATUSES: dict[str, list[dict[str, Any]]] = {
                 "usedGpuHours": 500,
                 "months": [{"month": "2026-12-01T00:00:00Z", "booked": 2304000, "active": 2304000, "used": 1800000}],
             },
+            "occurrences": [
+                {
+                    "start": "2026-12-01T20:00:00Z",
+                    "end": "2026-12-02T06:00:00Z",
+                    "gpus": 64,
+                    "acceptedTime": "2026-11-01T00:00:00Z",
+                    "forfeitedGpuSeconds": 3600,
+                },
+                {"start": "2026-12-08T20:00:00Z", "end": "2026-12-09T06:00:00Z", "reason": "DoesNotFit"},
+            ],
             "queuePosition": 2,
             "waitingSince": "2026-11-01T00:00:00Z",
             "offers": [{"start": "2026-12-01T20:00:00Z", "end": "2026-12-02T06:00:00Z"}],

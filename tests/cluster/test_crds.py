@@ -252,6 +252,35 @@ def test_an_immutable_field_is_neither_changed_nor_removed(
     assert f"spec.{field}" in str(server.write("PUT", path, update)[0])
 
 
+def test_of_a_recurrence_only_its_end_and_its_acceptance_can_be_changed(server: ApiServer) -> None:
+    kind = next(kind for kind in KINDS if kind.kind == "GpuReservation")
+    recurrence = {"rule": "FREQ=WEEKLY;BYDAY=TU;COUNT=4", "timeZone": "Europe/Berlin"}
+    spec = {
+        "pool": "b200",
+        "gpus": 8,
+        "window": {"start": "2026-12-01T20:00:00Z", "duration": "2h"},
+        "recurrence": recurrence,
+    }
+    _, created = server.create(kind, raw_object(kind, spec, "recurring"), dry_run=False)
+    path = f"{collection(kind)}/recurring"
+
+    def change(**fields: Any) -> str | None:
+        return server.write("PUT", path, created | {"spec": {**spec, **fields}})[0]
+
+    for good in ({"rule": "FREQ=WEEKLY;BYDAY=TU;UNTIL=20270101T000000Z"}, {"acceptance": "BestEffort"}):
+        assert change(recurrence={**recurrence, **good}) is None
+    assert change(window={"start": "2026-12-01T20:00:00Z", "end": "2026-12-01T21:00:00Z"}) is None
+    hint = "create another reservation for other times"
+    for bad in ({"rule": "FREQ=WEEKLY;BYDAY=WE;COUNT=4"}, {"rule": "FREQ=DAILY;COUNT=4"}, {"timeZone": "UTC"}):
+        assert hint in str(change(recurrence={**recurrence, **bad}))
+    assert hint in str(change(window={"start": "2026-12-01T19:00:00Z", "duration": "2h"}))
+    assert hint in str(change(recurrence=None))
+    once = {key: value for key, value in spec.items() if key != "recurrence"}
+    assert server.create(kind, raw_object(kind, once, "once"), dry_run=False)[0] is None
+    _, stored = server.send("GET", f"{collection(kind)}/once")
+    assert hint in str(server.write("PUT", f"{collection(kind)}/once", stored | {"spec": spec})[0])
+
+
 def test_other_fields_can_be_changed(server: ApiServer, stored: dict[str, Any]) -> None:
     for kind, field, value in (("GpuPool", "headroom", 17), ("GpuReservation", "gpus", 65)):
         update = stored[kind] | {"spec": stored[kind]["spec"] | {field: value}}

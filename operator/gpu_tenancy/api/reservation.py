@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from gpu_tenancy.api.common import SUBDOMAIN, CatalogueName, Conditions, Duration, Generation, GpuSeconds, Instant
+from gpu_tenancy.api.common import (
+    SUBDOMAIN,
+    TIME_ZONE,
+    CatalogueName,
+    Conditions,
+    Duration,
+    Generation,
+    GpuSeconds,
+    Instant,
+)
 from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule, name_rule
 
 
@@ -65,6 +75,51 @@ class ReservationWindow(ApiModel):
     )
 
 
+_DAY = "(MO|TU|WE|TH|FR|SA|SU)"
+_NUMBERED_DAY = f"[+-]?[1-5]{_DAY}"
+_MONTH_DAY = "-?([1-9]|[12][0-9]|3[01])"
+_MONTH = "([1-9]|1[0-2])"
+RULE = (
+    "^FREQ=(DAILY|WEEKLY|MONTHLY)(;(INTERVAL=[1-9][0-9]?|"
+    f"BYDAY={_DAY}(,{_DAY}){{0,9}}|BYDAY={_NUMBERED_DAY}(,{_NUMBERED_DAY}){{0,9}}|BYMONTHDAY={_MONTH_DAY}(,{_MONTH_DAY}){{0,9}}|"
+    f"BYMONTH={_MONTH}(,{_MONTH}){{0,11}}))*;(COUNT=[1-9][0-9]{{0,2}}|UNTIL=20[0-9]{{6}}T[0-9]{{6}}Z)$"
+)
+RULE_PARTS = ("INTERVAL", "BYDAY", "BYMONTHDAY", "BYMONTH")
+
+
+MAX_OCCURRENCES = 366
+
+
+class Recurrence(ApiModel):
+    """How the window recurs, by the clock on the wall."""
+
+    rule: Annotated[str, StringConstraints(pattern=RULE, min_length=1, max_length=160)]
+    """A recurrence rule of RFC 5545: FREQ DAILY, WEEKLY or MONTHLY first, INTERVAL, BYDAY, BYMONTHDAY and BYMONTH if need
+    be, COUNT or UNTIL last. At most 366 occurrences within five years; `window.start` is the first."""
+    timeZone: Annotated[str, StringConstraints(pattern=TIME_ZONE, min_length=1, max_length=64)] = "UTC"
+    """The time zone whose clock the rule goes by, such as Europe/Berlin."""
+    acceptance: Literal["All", "BestEffort"] = "All"
+    """Whether all occurrences within the pool's horizon are accepted or none, or each by itself."""
+
+    rules = (
+        Rule(
+            f"[{', '.join(repr(f';{part}=') for part in RULE_PARTS)}].all(p, self.rule.split(p).size() <= 2)",
+            "a rule names each part once",
+            lambda self: all(self.rule.count(f";{part}=") <= 1 for part in RULE_PARTS),
+        ),
+        Rule(
+            "self.rule.startsWith('FREQ=MONTHLY') || !self.rule.matches(';BYDAY=[^;]*[0-9]')",
+            "days are numbered, as in 2TU, only with FREQ=MONTHLY",
+            lambda self: self.rule.startswith("FREQ=MONTHLY") or not re.search(";BYDAY=[^;]*[0-9]", self.rule),
+        ),
+        Rule(
+            "!(self.rule.startsWith('FREQ=WEEKLY') && self.rule.contains(';BYMONTHDAY='))",
+            "a weekly rule has no BYMONTHDAY",
+            lambda self: not (self.rule.startswith("FREQ=WEEKLY") and ";BYMONTHDAY=" in self.rule),
+        ),
+    )
+
+
 class GpuReservationSpec(ApiModel):
     """What is asked for."""
 
@@ -73,11 +128,38 @@ class GpuReservationSpec(ApiModel):
     gpus: Annotated[int, Field(ge=1, le=1_000_000)]
     """How many GPUs, at every instant of the window."""
     window: ReservationWindow
-    """When."""
+    """When; if it recurs, the first time."""
+    recurrence: Recurrence | None = None
+    """How it recurs, if it does."""
     onConflict: Literal["Reject", "Wait"] = "Reject"
     """What happens when it does not fit: refuse it, or let it stand in line."""
     exclusivity: Literal["None", "Node", "Clique"] = "None"
     """Whether whole nodes or cliques are asked for."""
+
+    rules = (
+        Rule(
+            "!has(self.recurrence) || has(self.window.start)",
+            "a window that recurs has a start",
+            lambda self: self.recurrence is None or self.window.start is not None,
+        ),
+        Rule(
+            "!has(self.recurrence) || !has(self.onConflict) || self.onConflict == 'Reject' || "
+            "self.recurrence.?acceptance.orValue('All') == 'BestEffort'",
+            "all occurrences together cannot wait: set recurrence.acceptance to BestEffort, or onConflict to Reject",
+            lambda self: (
+                self.recurrence is None or self.onConflict == "Reject" or self.recurrence.acceptance == "BestEffort"
+            ),
+        ),
+        Rule(
+            "has(self.recurrence) == has(oldSelf.recurrence) && (!has(self.recurrence) || ("
+            "self.window.start == oldSelf.window.start && "
+            "self.recurrence.timeZone == oldSelf.recurrence.timeZone && "
+            "self.recurrence.rule.substring(0, self.recurrence.rule.lastIndexOf(';')) == "
+            "oldSelf.recurrence.rule.substring(0, oldSelf.recurrence.rule.lastIndexOf(';'))))",
+            "of a recurrence only COUNT, UNTIL and acceptance can be changed: create another reservation for other times",
+            None,
+        ),
+    )
 
 
 class AcceptedWindow(ApiModel):
@@ -126,21 +208,42 @@ class ReservationUsage(ApiModel):
     """By month, in GPU-seconds."""
 
 
+class Occurrence(ApiModel):
+    """A window of a reservation that recurs."""
+
+    start: Instant
+    """When it begins."""
+    end: Instant
+    """When it is over; not part of it."""
+    gpus: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """The accepted GPUs; 0 if it is not accepted."""
+    acceptedTime: Instant | None = None
+    """When it was accepted."""
+    forfeitedGpuSeconds: GpuSeconds = 0
+    """GPU-seconds of it that were given back too late."""
+    domain: Annotated[str, Field(max_length=253)] = ""
+    """The NVLink domain that they are in, if the pool is booked in cliques."""
+    reason: Annotated[str, StringConstraints(max_length=64)] = ""
+    """Why it is not accepted, if it was refused."""
+
+
 class GpuReservationStatus(ApiModel):
     """What was promised. This is the ledger: what stands here keeps its place."""
 
     observedGeneration: Generation = 0
     """The generation that was judged."""
     window: AcceptedWindow | None = None
-    """The accepted window."""
+    """The accepted window; of one that recurs, the present or next one."""
     gpus: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """The accepted GPUs."""
-    forfeitedGpuSeconds: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+    forfeitedGpuSeconds: GpuSeconds = 0
     """GPU-seconds that were given back too late: they stay charged to the budget."""
     domain: Annotated[str, Field(max_length=253)] = ""
     """The NVLink domain that the accepted GPUs are in, if the pool is booked in cliques."""
     acceptedTime: Instant | None = None
     """When it was accepted; earlier ones come first when capacity is lost."""
+    occurrences: Annotated[list[Occurrence], Field(max_length=MAX_OCCURRENCES), ListType("atomic")] = []
+    """The ledger of one that recurs: what was promised or refused of each window."""
     queuePosition: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Its place among those that wait for GPUs of the pool; 1 is next."""
     waitingSince: Instant | None = None

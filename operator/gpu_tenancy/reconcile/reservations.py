@@ -5,10 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from gpu_tenancy.api import API_VERSION, GPU_RESERVATION, GpuReservationSpec, GpuReservationStatus
+from gpu_tenancy.api import reservation as api
 from gpu_tenancy.api.common import format_instant
 from gpu_tenancy.api.reservation import AcceptedWindow, Offer
 from gpu_tenancy.domain.conditions import find, holds, set_condition
-from gpu_tenancy.domain.promises import Booking, Ledger, Reason, Refusal, State, Verdict, Window
+from gpu_tenancy.domain.promises import (
+    Booking,
+    Ledger,
+    Occurrence,
+    Reason,
+    Refusal,
+    Series,
+    State,
+    Verdict,
+    Window,
+)
 from gpu_tenancy.reconcile.plan import Emit, Operation, Plan, Ref, plan
 from gpu_tenancy.reconcile.status import write_status
 
@@ -16,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gpu_tenancy.api.common import Condition
+    from gpu_tenancy.api.pool import ReservationRules
     from gpu_tenancy.api.reservation import ReservationUsage
     from gpu_tenancy.api.resource import Resource
 
@@ -24,9 +36,8 @@ def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], ten
     """Read what a reservation asks for, and what its status says was promised or refused."""
     status = reservation.status
     ledger = None
-    if status.window is not None and status.acceptedTime is not None and status.gpus:
-        window = Window(status.window.start, status.window.end)
-        ledger = Ledger(window, status.gpus, status.acceptedTime, status.forfeitedGpuSeconds, status.domain)
+    if status.window is not None:
+        ledger = _ledger(status, Window(status.window.start, status.window.end))
     refusal = None
     stalled = find(status.conditions, "Stalled")
     if stalled is not None and stalled.status == "True":
@@ -46,9 +57,37 @@ def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], ten
     )
 
 
+def _ledger(said: GpuReservationStatus | api.Occurrence, window: Window) -> Ledger | None:
+    if said.acceptedTime is None or not said.gpus:
+        return None
+    return Ledger(window, said.gpus, said.acceptedTime, said.forfeitedGpuSeconds, said.domain)
+
+
+def series(
+    reservation: Resource[GpuReservationSpec, GpuReservationStatus], tenant: str, rules: ReservationRules, now: datetime
+) -> Series:
+    """Read a reservation with all of its windows."""
+    return Series.of(booking(reservation, tenant), _occurrences(reservation.status), rules, now)
+
+
+def _occurrences(status: GpuReservationStatus) -> list[Occurrence]:
+    occurrences = []
+    for said in status.occurrences:
+        window = Window(said.start, said.end)
+        refusal = Refusal(status.observedGeneration, said.reason, "") if said.reason else None
+        occurrences.append(Occurrence(window, _ledger(said, window), refusal))
+    return occurrences
+
+
 def grows(reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict) -> bool:
     """Say whether a verdict promises anything that the status does not promise yet."""
-    before, after = booking(reservation, "").ledger, verdict.ledger
+    if reservation.spec.recurrence is None:
+        return _grows(booking(reservation, "").ledger, verdict.ledger)
+    before = {one.window.start: one.ledger for one in _occurrences(reservation.status)}
+    return any(_grows(before.get(one.window.start), one.ledger) for one in verdict.occurrences)
+
+
+def _grows(before: Ledger | None, after: Ledger | None) -> bool:
     if after is None:
         return False
     if before is None:
@@ -83,6 +122,7 @@ def plan_reservation(
         forfeitedGpuSeconds=0 if ledger is None else ledger.forfeited,
         domain="" if ledger is None else ledger.domain,
         acceptedTime=None if ledger is None else ledger.accepted,
+        occurrences=[_said(one) for one in verdict.occurrences],
         queuePosition=verdict.position or None,
         waitingSince=verdict.since,
         usage=usage or reservation.status.usage,
@@ -94,13 +134,30 @@ def plan_reservation(
     return plan([*writes], events)
 
 
+def _said(one: Occurrence) -> api.Occurrence:
+    if one.ledger is None:
+        reason = "" if one.refusal is None else one.refusal.reason
+        return api.Occurrence(start=one.window.start, end=one.window.end, reason=reason)
+    return api.Occurrence(
+        start=one.ledger.window.start,
+        end=one.ledger.window.end,
+        gpus=one.ledger.gpus,
+        acceptedTime=one.ledger.accepted,
+        forfeitedGpuSeconds=one.ledger.forfeited,
+        domain=one.ledger.domain,
+    )
+
+
 def plan_without_pool(reservation: Resource[GpuReservationSpec, GpuReservationStatus], now: datetime) -> Plan:
     """Decide the status of a reservation whose pool does not exist; what was accepted before is kept in mind."""
     pool = reservation.spec.pool
     message = f"there is no pool {pool}: name another in a new reservation, or ask the provider for it"
     refusal = Refusal(reservation.generation, Reason.UNKNOWN_POOL, message)
     ledger = booking(reservation, "").ledger
-    verdict = Verdict(State.REFUSED, Reason.UNKNOWN_POOL, message, ledger=ledger, refusal=refusal)
+    occurrences = tuple(_occurrences(reservation.status))
+    verdict = Verdict(
+        State.REFUSED, Reason.UNKNOWN_POOL, message, ledger=ledger, refusal=refusal, occurrences=occurrences
+    )
     return plan_reservation(reservation, verdict, is_open=False, now=now)
 
 
@@ -170,6 +227,9 @@ def _events(
         old = find(before, condition.type)
         if old is not None and (old.status, old.reason) == (condition.status, condition.reason):
             continue
+        if old is not None and (old.reason, condition.reason) == ("Active", "Scheduled"):
+            events.append(Emit(ref, reservation.uid, "Normal", "ReservationCompleted", condition.message))
+            continue  # one window of several is over
         if told := _TOLD.get((condition.type, condition.reason)) or _TOLD.get((condition.type, condition.status)):
             severity, reason = told
             events.append(Emit(ref, reservation.uid, severity, reason, condition.message))

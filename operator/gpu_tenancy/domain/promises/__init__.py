@@ -14,6 +14,7 @@ from gpu_tenancy.domain.promises.facts import (
     Figures,
     Grant,
     Ledger,
+    Occurrence,
     PoolFacts,
     Promise,
     QuotaKey,
@@ -25,6 +26,7 @@ from gpu_tenancy.domain.promises.facts import (
     Window,
 )
 from gpu_tenancy.domain.promises.rules import NotAccepted
+from gpu_tenancy.domain.promises.series import Series
 from gpu_tenancy.domain.promises.windows import Held
 
 __all__ = [
@@ -37,11 +39,13 @@ __all__ = [
     "Held",
     "Ledger",
     "NotAccepted",
+    "Occurrence",
     "PoolFacts",
     "Promise",
     "QuotaKey",
     "Reason",
     "Refusal",
+    "Series",
     "StandingQuota",
     "State",
     "Verdict",

@@ -13,10 +13,11 @@ from gpu_tenancy.domain.calendar import BEGINNING, FOREVER, Booked, Calendar
 from gpu_tenancy.domain.capacity import promisable_over_time
 from gpu_tenancy.domain.promises.domains import Domains
 from gpu_tenancy.domain.promises.requests import Desk
+from gpu_tenancy.domain.promises.rules import NotAccepted
 from gpu_tenancy.domain.promises.windows import follow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gpu_tenancy.domain.promises.facts import Booking, PoolFacts
     from gpu_tenancy.domain.promises.windows import Held
@@ -57,10 +58,28 @@ class Book:
         Raises:
             NotAccepted: when it cannot be had; what is promised already stays.
         """
-        held = self._desk.take(booking, self._held.get(booking.uid))
-        self._held[booking.uid] = held
-        self.homeless -= {booking.uid}
+        (held,) = self.accept_all([booking])
         return held
+
+    def accept_all(self, party: Sequence[Booking]) -> list[Held]:
+        """Promise what several reservations ask for together, or nothing of it.
+
+        Raises:
+            NotAccepted: when one of them cannot be had; what is promised already stays.
+        """
+        taken: list[Held] = []
+        try:
+            for booking in party:
+                taken += [self._desk.take(booking, self._held.get(booking.uid))]
+        except NotAccepted:
+            for one in reversed(taken):
+                self._desk.drop(one)
+                if one.booking.uid in self._held:
+                    self._desk.enter(self._held[one.booking.uid])
+            raise
+        self._held |= {one.booking.uid: one for one in taken}
+        self.homeless -= {one.booking.uid for one in taken}
+        return taken
 
     def drop_claims(self) -> None:
         """Free what those who wait have claimed since they were last asked, each before those who came after it."""

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     TENANT_STALLED = "TenantStalled"
     NOT_GRANTED = "NotGranted"
     NOT_SUPPORTED = "NotSupported"
+    INVALID_RECURRENCE = "InvalidRecurrence"
     TOO_MANY_GPUS = "TooManyGpus"
     NOT_WHOLE_NODES = "NotWholeNodes"
     TOO_SHORT = "TooShort"
@@ -126,6 +127,7 @@ class Booking:
         tenant: whose namespace it is in; empty if it is no tenant's.
         ledger, refusal: what its status says; None if it says nothing.
         since: since when this spec waits, as its status says.
+        series: names the reservation whose windows are taken together or not at all; empty for one that stands alone.
     """
 
     namespace: str
@@ -138,6 +140,21 @@ class Booking:
     ledger: Ledger | None = None
     refusal: Refusal | None = None
     since: datetime | None = None
+    series: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One of the windows of a reservation that recurs.
+
+    Attributes:
+        ledger: what is promised in it, if anything.
+        refusal: why nothing is, if that was refused.
+    """
+
+    window: Window
+    ledger: Ledger | None = None
+    refusal: Refusal | None = None
 
 
 class Asking(NamedTuple):
@@ -241,6 +258,8 @@ class Verdict:
         notice: whether its end is near.
         draining: whether its pods are asked to go; its quota is lowered.
         degraded: what the pool cannot keep of the promise as things stand, or empty.
+        occurrences: for one that recurs, each of its windows; the ledger is then that of the present or next one.
+        again: whether it was open in an earlier window.
     """
 
     state: State
@@ -254,6 +273,8 @@ class Verdict:
     notice: bool = False
     draining: bool = False
     degraded: str = ""
+    occurrences: tuple[Occurrence, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

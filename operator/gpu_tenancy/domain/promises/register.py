@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.calendar import instant, seconds
@@ -41,6 +42,7 @@ class Register:
         self._bookings = sorted(facts.bookings, key=self._place)
         self._asking: list[Booking] = []
         self._crowd: Counter[str] = Counter()
+        self._series: set[str] = set()
         self.held: dict[str, Held] = {}
         self.refusals: dict[str, Refusal] = {}
         self.waits: dict[str, NotAccepted] = {}
@@ -54,8 +56,9 @@ class Register:
             self.held[booking.uid], asks = follow(held, rules, self._now)
         if asks and booking.refusal is not None and booking.refusal.holds(booking):
             self.refusals[booking.uid] = booking.refusal
-        elif asks and self._crowd[booking.tenant] < MAX_ASKING:
+        elif asks and (self._crowd[booking.tenant] < MAX_ASKING or booking.series in self._series):
             self._crowd[booking.tenant] += 1
+            self._series |= {booking.series} - {""}
             self._asking.append(booking)
         elif asks:
             self._turn_away(booking, self.held.get(booking.uid), NotAccepted(Reason.TOO_MANY_REQUESTS, _TOO_MANY))
@@ -68,15 +71,18 @@ class Register:
         """Let everyone who asks ask once, first come first served, and say whether anyone got anything."""
         asking, self._asking, self.waits = self._asking, [], {}
         got = False
-        for booking in asking:
-            held = self.held.get(booking.uid)
+        for _, together in groupby(asking, lambda booking: booking.series or booking.uid):
+            party = list(together)
             try:
-                self.held[booking.uid] = book.accept(booking)
+                taken = book.accept_all(party)
             except NotAccepted as outcome:
-                self._turn_away(booking, held, outcome)
+                for booking in party:
+                    self._turn_away(booking, self.held.get(booking.uid), outcome)
             else:
-                self.refusals.pop(booking.uid, None)  # it waited in an earlier turn
                 got = True
+                for one in taken:
+                    self.held[one.booking.uid] = one
+                    self.refusals.pop(one.booking.uid, None)  # it waited in an earlier turn
         book.drop_claims()
         return got
 

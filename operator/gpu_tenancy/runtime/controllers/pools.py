@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from gpu_tenancy.domain.promises import Asking, Booking, Grant, PoolFacts, Quota
 from gpu_tenancy.domain.usage import Amounts
 from gpu_tenancy.reconcile.plan import Plan
 from gpu_tenancy.reconcile.pools import PoolView, plan_pool
-from gpu_tenancy.reconcile.reservations import booking, grows, plan_reservation, plan_without_pool
+from gpu_tenancy.reconcile.reservations import grows, plan_reservation, plan_without_pool, series
 from gpu_tenancy.runtime.charges import Charges, next_fixed
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.meter import Meter, Reading
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gpu_tenancy.api.tenant import GpuGrant
-    from gpu_tenancy.domain.promises import Decision, Verdict
+    from gpu_tenancy.domain.promises import Decision, Series, Verdict
     from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.fleet import Fleet
     from gpu_tenancy.runtime.raises import Raises
@@ -108,8 +109,9 @@ class PoolController:
         pool = entry.value
         capacity = PoolCapacity.of(self._fleet.of_pool(name), pool.spec)
         tenants = {tenant.name: tenant for tenant in self._tenants(name)}
-        bookings = tuple(self._booking(reservation) for reservation in reservations)
-        look_again = self._take_stock(pool, tenants, bookings, {one.uid: one for one in reservations}, now)
+        windows = {one.uid: self._series(one, pool, now) for one in reservations}
+        bookings = tuple(booking for one in windows.values() for booking in one.bookings)
+        look_again = self._take_stock(pool, tenants, windows, {one.uid: one for one in reservations}, now)
         facts = PoolFacts(
             spec=pool.spec,
             capacity=capacity,
@@ -118,7 +120,7 @@ class PoolController:
             standing=tuple(self._standing(name)),
             frozen=self._frozen(),
         )
-        decision = decide(facts, now)
+        decision = _together(decide(facts, now), windows)
         self._publish(name, decision, {tenant.name: (tenant.uid, tenant.generation) for tenant in tenants.values()})
         wakes = [at for at in (decision.wake, *look_again) if at is not None]
         self._engine.alarms.set(Key(Topic.POOL, name), min(wakes, default=None))
@@ -135,15 +137,16 @@ class PoolController:
         self,
         pool: Pool,
         tenants: Mapping[str, Tenant],
-        bookings: tuple[Booking, ...],
+        windows: Mapping[str, Series],
         reservations: Mapping[str, Reservation],
         now: datetime,
     ) -> tuple[datetime | None, ...]:
         """Keep budgets and meters up to date, have written what is new, and say when to look again."""
         by_tenant: defaultdict[str, list[Booking]] = defaultdict(list)
-        for one in bookings:
-            by_tenant[one.tenant].append(one)
-        new = self._meter.read(pool.name, self._reading(pool.name, bookings), tenants.values(), reservations, now)
+        for each in windows.values():
+            by_tenant[each.whole.tenant] += each.bookings
+        present = tuple(one.present(now) for one in windows.values())
+        new = self._meter.read(pool.name, self._reading(pool.name, present), tenants.values(), reservations, now)
         budgets: list[Booking] = []
         for name, tenant in tenants.items():
             grant = next(grant for grant in tenant.spec.gpus if grant.pool == pool.name)
@@ -211,8 +214,8 @@ class PoolController:
             if self._world.holder(namespace) == tenant.name:
                 yield namespace, share
 
-    def _booking(self, reservation: Reservation) -> Booking:
-        return booking(reservation, self._world.owner(reservation.namespace))
+    def _series(self, reservation: Reservation, pool: Pool, now: datetime) -> Series:
+        return series(reservation, self._world.owner(reservation.namespace), pool.spec.reservations, now)
 
     def _standing(self, pool: str) -> Iterator[StandingQuota]:
         """List the quotas that hold GPUs of the pool, as they are or are about to be."""
@@ -300,6 +303,13 @@ def together(plans: Iterable[Plan]) -> Plan:
     """Join plans that do not build on each other: first all their first stages, then all their second ones."""
     stages = zip_longest(*(plan.stages for plan in plans), fillvalue=())
     return Plan(tuple(tuple(operation for stage in stage_of_all for operation in stage) for stage_of_all in stages))
+
+
+def _together(decision: Decision, windows: Mapping[str, Series]) -> Decision:
+    """Put together what was decided about the windows of each reservation."""
+    verdicts = {uid: one.verdict(decision.verdicts) for uid, one in windows.items()}
+    wakes = [wake for wake in (decision.wake, *(one.wake for one in windows.values())) if wake is not None]
+    return replace(decision, verdicts=verdicts, wake=min(wakes, default=None))
 
 
 def _phase(verdict: Verdict) -> tuple[State, bool, object]:

@@ -141,6 +141,8 @@ def _state(verdict: Verdict) -> Literal["before", "active", "draining", "over"]:
             return "draining" if verdict.draining else "active"
         case State.COMPLETED:
             return "over"
+        case State.SCHEDULED if verdict.again:
+            return "over"  # until the next window
         case _:
             return "before"
 

@@ -118,6 +118,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
                 "internetEgress": "Denied",
                 "allowFromNamespaces": [{"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}],
                 "allowToNamespaces": [MANY_LABELS],
+                "hosts": ["app.neura.example", "*.neura.example"],
                 "peering": "Allowed",
             },
             "workloads": {"podSecurity": "Baseline", "registries": ["registry.example:5000/neura/a-b", "cache:5000"]},

@@ -13,6 +13,7 @@ from gpu_tenancy.domain.naming import (
     ACCELERATORS_ANNOTATION,
     ADOPT_LABEL,
     DEVICE_CLASSES_ANNOTATION,
+    HOSTS_ANNOTATION,
     LOAD_BALANCERS_ANNOTATION,
     MANAGED_BY_LABEL,
     NODE_PLACEMENT_PREFIX,
@@ -50,6 +51,8 @@ SERVICE = Resource("", "v1", "services", "Service")
 BINDING = Resource("", "v1", "bindings", "Binding")
 RESOURCE_CLAIM = Resource("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
 CLAIM_TEMPLATE = Resource("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate")
+INGRESS = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
+HTTP_ROUTE = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 VOLUME_CLAIM = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 
 PLACEMENT_KEY = NODE_PLACEMENT_PREFIX + "eu-de"
@@ -249,6 +252,7 @@ NAMESPACE_SCENARIOS = [
     ("grants resources", on_namespace(annotate(**{ACCELERATORS_ANNOTATION: "nvidia.com/gpu.shared"})), on_namespace(annotate(note="x")), ACCELERATORS_ANNOTATION),
     ("opens a registry", on_namespace(annotate(**{REGISTRIES_ANNOTATION: "*"})), on_namespace(annotate(note="x")), REGISTRIES_ANNOTATION),
     ("opens a storage class", on_namespace(annotate(**{STORAGE_CLASSES_ANNOTATION: "kept"})), on_namespace(annotate(note="x")), STORAGE_CLASSES_ANNOTATION),
+    ("takes a host name", on_namespace(annotate(**{HOSTS_ANNOTATION: "*.example"})), on_namespace(annotate(note="x")), HOSTS_ANNOTATION),
     ("grants devices", on_namespace(annotate(**{DEVICE_CLASSES_ANNOTATION: "gpu.nvidia.com"})), on_namespace(annotate(note="x")), DEVICE_CLASSES_ANNOTATION),
     ("grants a load balancer", on_namespace(annotate(**{LOAD_BALANCERS_ANNOTATION: "9"})), on_namespace(annotate(note="x")), LOAD_BALANCERS_ANNOTATION),
     ("weakens Pod Security of a tenant", on_namespace(relabel(**{PSA: "privileged"})), on_namespace(relabel(**{PSA: "privileged"}), "platform"), PSA),
@@ -419,6 +423,75 @@ ACCELERATOR_SCENARIOS = [
     ("claims devices that no quota counts", claim(exactly(), namespace="platform"), claim(exactly(), namespace="gpu-operator"), OUTSIDE),
 ]  # fmt: skip
 
+NOTHING: dict[str, Any] = {}
+BACKEND = {"service": {"name": "inner", "port": {"number": 80}}}
+
+
+def ingress(
+    *hosts: str | None, namespace: str = "train", annotations: dict[str, str] | None = None, **spec: Any
+) -> Call:
+    """An Ingress with a rule for each host, None for one that says none."""
+    rules = [
+        {
+            **({"host": host} if host else {}),
+            "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": BACKEND}]},
+        }
+        for host in hosts
+    ]
+    metadata = {"name": "new", "annotations": annotations or {}}
+    return create(INGRESS, {"metadata": metadata, "spec": {"rules": rules} | spec}, namespace)
+
+
+def route(
+    *hosts: str,
+    backend: dict[str, Any] = NOTHING,
+    rule: dict[str, Any] = NOTHING,
+    namespace: str = "train",
+    **spec: Any,
+) -> Call:
+    refs = [{"name": "inner", "port": 80, **backend}]
+    names = {"hostnames": list(hosts)} if hosts else {}
+    parents = [{"name": "shared", "namespace": "gateways"}]
+    body = {"parentRefs": parents, **names, "rules": [{"backendRefs": refs, **rule}], **spec}
+    return create(HTTP_ROUTE, new("new") | {"spec": body}, namespace)
+
+
+def mirror(namespace: str) -> dict[str, Any]:
+    backend = {"name": "inner", "port": 80, "namespace": namespace}
+    return {"filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": backend}}]}
+
+
+APP, BELOW, RIVALS = "app.acme.example", "a.b.apps.example", "app.rival.example"
+WRITE_HOST = "write host names of this tenant [app.acme.example, *.apps.example]"
+SNIPPET = {"nginx.ingress.kubernetes.io/configuration-snippet": "x"}
+ALIAS = {"nginx.ingress.kubernetes.io/server-alias": RIVALS}
+CERTIFIED = {"cert-manager.io/issuer": "x", "argocd.argoproj.io/sync-wave": "1", "note": "x"}
+
+INGRESS_SCENARIOS = [
+    ("serves the host of another", ingress(APP, RIVALS), ingress(APP, BELOW), f"does not serve {RIVALS}: {WRITE_HOST}"),
+    ("serves what is above its hosts", ingress("apps.example"), ingress("*.apps.example"), WRITE_HOST),
+    ("serves a host that ends alike", ingress("myapps.example"), ingress("my.apps.example"), WRITE_HOST),
+    ("serves every host", ingress(None), ingress(APP), "does not serve every host"),
+    ("serves more hosts than its own", ingress("*.example"), ingress("*.b.apps.example"), WRITE_HOST),
+    ("takes the certificate of another host", ingress(APP, tls=[{"hosts": [RIVALS]}]), ingress(APP, tls=[{"hosts": [APP]}]), f"does not serve {RIVALS}: {WRITE_HOST}"),
+    ("takes the certificate of every host", ingress(APP, tls=[{"secretName": "x"}]), ingress(APP, tls=[{"hosts": [BELOW], "secretName": "x"}]), "does not serve every host"),
+    ("serves what nobody else does", ingress(APP, defaultBackend=BACKEND), ingress(APP), "remove spec.defaultBackend"),
+    ("configures the controller", ingress(APP, annotations=SNIPPET), ingress(APP, annotations=CERTIFIED), f"past the rules by {next(iter(SNIPPET))}: remove"),
+    ("serves another host by an annotation", ingress(APP, annotations=ALIAS), ingress(APP, annotations=CERTIFIED), "policies.ingressAnnotations"),
+    ("serves a host where none is granted", ingress(APP, namespace="serve"), ingress(APP), "spec.network.hosts of the IndustrialTenant"),
+    ("serves a host where nothing says which", ingress(APP, namespace="unsaid"), ingress(APP), HOSTS_ANNOTATION),
+]  # fmt: skip
+
+ROUTE_SCENARIOS = [
+    ("serves the host of another", route(APP, RIVALS), route(APP, BELOW), f"does not serve {RIVALS}: {WRITE_HOST}"),
+    ("serves every host of a gateway", route(), route(APP), "does not serve every host"),
+    ("serves a host where nothing says which", route(APP, namespace="unsaid"), route(APP), HOSTS_ANNOTATION),
+    ("leads to another namespace", route(APP, backend={"namespace": "serve"}), route(APP, backend={"namespace": "train"}), "leave out namespace, or write train"),
+    ("copies requests to another namespace", route(APP, rule=mirror("serve")), route(APP, rule=mirror("train")), "leave out namespace, or write train"),
+    ("copies requests to another namespace for one backend", route(APP, backend=mirror("serve")), route(APP, backend=mirror("train")), "leave out namespace, or write train"),
+    ("catches the traffic of a service", route(APP, parentRefs=[{"kind": "Service", "name": "x", "namespace": "serve"}]), route(APP, parentRefs=[{"kind": "Gateway", "name": "x"}]), "name Gateways only"),
+]  # fmt: skip
+
 BINDING_SCENARIOS = [
     ("binds a pod to a node", bind(POD, "standing", "binding"), "policies.schedulerUsers"),
     ("binds a pod to a node the old way", bind(BINDING), "leave it to system:kube-scheduler"),
@@ -449,6 +522,8 @@ SCENARIOS = [
     *(Scenario("gpu-tenancy-nodes", does, CARL, wrong, right, says) for does, wrong, right, says in NODE_SCENARIOS),
     *(Scenario("gpu-tenancy-resource-claims", does, EDDA, wrong, right, says) for does, wrong, right, says in CLAIM_SCENARIOS),
     *(Scenario("gpu-tenancy-accelerators", does, PETRA, wrong, right, says) for does, wrong, right, says in ACCELERATOR_SCENARIOS),
+    *(Scenario("gpu-tenancy-ingresses", does, EDDA, wrong, right, says) for does, wrong, right, says in INGRESS_SCENARIOS),
+    *(Scenario("gpu-tenancy-routes", does, EDDA, wrong, right, says) for does, wrong, right, says in ROUTE_SCENARIOS),
     *(Scenario("gpu-tenancy-bindings", does, PETRA, call, call, says, SCHEDULER) for does, call, says in BINDING_SCENARIOS),
     *(Scenario("gpu-tenancy-volume-claims", does, user, wrong, right, says) for does, user, wrong, right, says in VOLUME_SCENARIOS),
     *(Scenario(f"gpu-tenancy-{policy}", does, EDDA, wrong, right, says) for policy, does, wrong, right, says in TENANT_SCENARIOS),

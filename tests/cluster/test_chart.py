@@ -29,12 +29,14 @@ OPERATOR_USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR}"
 RBAC = "rbac.authorization.k8s.io"
 ADMISSION = "admissionregistration.k8s.io"
 CRD = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
+ROLE = Resource(RBAC, "v1", "roles", "Role")
 CLUSTER_ROLE = Resource(RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False)
 FENCE = Resource(ADMISSION, "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False)
 MUTATION = Resource(ADMISSION, "v1", "mutatingadmissionpolicies", "MutatingAdmissionPolicy", namespaced=False)
 DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
 ACCESS_REVIEW = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 
+ROLES = ("owner", "editor", "viewer", "reservation-user")
 WRITE = ("create", "update", "patch", "delete", "deletecollection")
 ALL = ("get", "list", "watch", *WRITE)
 
@@ -67,7 +69,7 @@ def installed(cluster: ControlPlane, api: Api) -> Iterator[Api]:
     install(cluster)
     for name in ("robots", "rivals"):
         api.must(create(NAMESPACE, {"metadata": {"name": name, "labels": {TENANT_LABEL: name}}}))
-    for role in ("owner", "editor", "viewer"):
+    for role in ROLES:
         api.must(binding("robots", role, f"gpu-tenancy-{role}", role))
     yield api
     uninstall(cluster)
@@ -176,7 +178,7 @@ def test_no_role_has_a_wildcard_or_a_way_to_become_another(cluster: ControlPlane
         assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"]
         assert not {"escalate", "impersonate"} & set(rule["verbs"])
         if "bind" in rule["verbs"]:
-            assert rule["resourceNames"] == ["gpu-tenancy-owner", "gpu-tenancy-editor", "gpu-tenancy-viewer"]
+            assert rule["resourceNames"] == [f"gpu-tenancy-{role}" for role in ROLES]
 
 
 # What is installed
@@ -196,7 +198,7 @@ class TestInstalled:
     def test_the_mutation_comes_with_an_api_server_that_serves_it(self, installed: Api) -> None:
         installed.must(get(MUTATION, "gpu-tenancy-placement"))
 
-    @pytest.mark.parametrize("role", ["owner", "editor", "viewer"])
+    @pytest.mark.parametrize("role", ROLES)
     @pytest.mark.parametrize("user", [OPERATOR_USER, "owner"])
     def test_the_tenants_roles_can_be_handed_out(self, installed: Api, user: str, role: str) -> None:
         assert not installed.send(binding("robots", "new", f"gpu-tenancy-{role}", "x"), user, dry_run=True).message
@@ -212,6 +214,15 @@ class TestInstalled:
         answer = installed.send(binding("robots", "new", role, user), user, dry_run=True)
         assert "attempting to grant RBAC permissions not currently held" in answer.message
 
+    def test_an_owner_makes_smaller_roles_and_no_larger_ones(self, installed: Api) -> None:
+        def role(resource: str, verb: str) -> Call:
+            rules = [{"apiGroups": [""], "resources": [resource], "verbs": [verb]}]
+            return create(ROLE, {"metadata": {"name": "new"}, "rules": rules}, "robots")
+
+        assert not installed.send(role("pods", "get"), "owner", dry_run=True).message
+        answer = installed.send(role("resourcequotas", "patch"), "owner", dry_run=True)
+        assert "attempting to grant RBAC permissions not currently held" in answer.message
+
     def test_an_editor_hands_out_nothing(self, installed: Api) -> None:
         answer = installed.send(binding("robots", "new", "gpu-tenancy-viewer", "x"), "editor", dry_run=True)
         assert 'cannot create resource "rolebindings"' in answer.message
@@ -223,6 +234,7 @@ class TestInstalled:
             (OPERATOR_USER, "", "pods/eviction", ("create",)),
             (OPERATOR_USER, GROUP, "industrialtenants/status", ("patch", "update")),
             ("owner", RBAC, "rolebindings", ALL),
+            ("owner", RBAC, "roles", ALL),
             ("owner", GROUP, "gpureservations", ALL),
             ("editor", GROUP, "gpureservations", ALL),
             ("editor", GROUP, "tenantpeerings", ALL),
@@ -230,6 +242,11 @@ class TestInstalled:
             ("editor", "", "secrets", ALL),
             ("editor", "batch", "jobs", ALL),
             ("editor", "networking.k8s.io", "networkpolicies", ALL),
+            ("editor", "networking.k8s.io", "ingresses", ALL),
+            ("editor", "gateway.networking.k8s.io", "httproutes", ALL),
+            ("reservation-user", GROUP, "gpureservations", ALL),
+            ("reservation-user", "", "pods", ("get", "list", "watch")),
+            ("reservation-user", "", "resourcequotas", ("get", "list", "watch")),
             ("editor", "resource.k8s.io", "resourceclaims", ALL),
             ("editor", "resource.k8s.io", "resourceclaimtemplates", ALL),
             ("viewer", "", "pods/log", ("get",)),
@@ -272,11 +289,22 @@ class TestInstalled:
             ("owner", "apps", "daemonsets", WRITE),
             ("owner", "resource.k8s.io", "resourceclaims/status", ("update", "patch")),
             ("owner", "resource.k8s.io", "deviceclasses", ALL),
-            ("owner", RBAC, "roles", (*WRITE, "escalate")),
+            ("owner", RBAC, "roles", ("escalate", "bind")),
+            ("owner", "networking.k8s.io", "ingresses/status", ("update", "patch")),
+            ("owner", "networking.k8s.io", "ingressclasses", ALL),
+            ("owner", "gateway.networking.k8s.io", "gateways", ALL),
+            ("owner", "gateway.networking.k8s.io", "referencegrants", ALL),
             ("owner", GROUP, "gpureservations/status", ("update", "patch")),
             ("owner", GROUP, "tenantpeerings/status", ("update", "patch")),
             ("owner", GROUP, "industrialtenants", ALL),
             ("editor", RBAC, "rolebindings", WRITE),
+            ("editor", RBAC, "roles", WRITE),
+            ("reservation-user", GROUP, "gpureservations/status", ("update", "patch")),
+            ("reservation-user", "", "pods", WRITE),
+            ("reservation-user", "", "pods/log", ("get",)),
+            ("reservation-user", "", "configmaps", ALL),
+            ("reservation-user", "", "secrets", ALL),
+            ("reservation-user", "batch", "jobs", ALL),
             ("viewer", "", "secrets", ALL),
             ("viewer", "", "pods", WRITE),
             ("viewer", "", "pods/exec", ("create", "get")),
@@ -287,7 +315,7 @@ class TestInstalled:
     def test_who_may_not(self, installed: Api, user: str, group: str, resource: str, verbs: tuple[str, ...]) -> None:
         assert [verb for verb in verbs if may(installed, user, verb, resource, group=group)] == []
 
-    @pytest.mark.parametrize("user", ["owner", "editor", "viewer"])
+    @pytest.mark.parametrize("user", ROLES)
     def test_a_role_ends_at_the_tenants_namespace(self, installed: Api, user: str) -> None:
         assert may(installed, user, "get", "pods")
         assert not may(installed, user, "get", "pods", namespace="rivals")
@@ -340,7 +368,7 @@ def test_enforcement_can_outlive_the_operator_and_be_taken_over_again(cluster: C
     policies = ours(api, FENCE, MUTATION)
     uninstall(cluster)
     assert ours(api, FENCE, MUTATION) == policies
-    assert ours(api, CLUSTER_ROLE) == {"gpu-tenancy-owner", "gpu-tenancy-editor", "gpu-tenancy-viewer"}
+    assert ours(api, CLUSTER_ROLE) == {f"gpu-tenancy-{role}" for role in ROLES}
     install(cluster)
     uninstall(cluster)
     assert ours(api, FENCE, MUTATION, CLUSTER_ROLE) == set()

@@ -17,6 +17,7 @@ from cluster.policy_scenarios import (
     CLAIM,
     CONTROLLERS,
     EDDA,
+    HTTP_ROUTE,
     IMAGE,
     LIMITS,
     MANAGED,
@@ -51,6 +52,7 @@ from gpu_tenancy.domain.naming import (
     ACCELERATORS_ANNOTATION,
     DEFAULT_POOL_LABEL,
     DEVICE_CLASSES_ANNOTATION,
+    HOSTS_ANNOTATION,
     LOAD_BALANCERS_ANNOTATION,
     NODE_POOL_LABEL,
     NODE_REGION_LABEL,
@@ -93,6 +95,11 @@ CLUSTER_ROLE = Resource(RBAC, "v1", "clusterroles", "ClusterRole", namespaced=Fa
 CLUSTER_ROLE_BINDING = Resource(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False)
 VOLUME = Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
 SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+CRD = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
+CRD_METADATA = {
+    "name": f"{HTTP_ROUTE.plural}.{HTTP_ROUTE.group}",
+    "annotations": {"api-approved.kubernetes.io": "unapproved, a stand-in for tests"},
+}
 FENCE = Resource(ADMISSION, "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False)
 FENCE_BINDING = Resource(
     ADMISSION, "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", namespaced=False
@@ -108,12 +115,19 @@ GRANTED = {
     STORAGE_CLASSES_ANNOTATION: "fast,shelf",
     LOAD_BALANCERS_ANNOTATION: "1",
     DEVICE_CLASSES_ANNOTATION: "channel.nvidia.com,nic",
+    HOSTS_ANNOTATION: "app.acme.example,*.apps.example",
 }
 TENANT_NAMESPACES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "train": (ACME, GRANTED),
     "serve": (
         {TENANT_LABEL: "acme", PLACEMENT_LABEL: "eu-de"},
-        GRANTED | {LOAD_BALANCERS_ANNOTATION: "0", REGISTRIES_ANNOTATION: "*", DEVICE_CLASSES_ANNOTATION: ""},
+        GRANTED
+        | {
+            LOAD_BALANCERS_ANNOTATION: "0",
+            REGISTRIES_ANNOTATION: "*",
+            DEVICE_CLASSES_ANNOTATION: "",
+            HOSTS_ANNOTATION: "",
+        },
     ),
     "exposed": (ACME | {"resource.kubernetes.io/admin-access": "true"}, GRANTED),
     "unsaid": (ACME, {key: GRANTED[key] for key in (ACCELERATORS_ANNOTATION, REGISTRIES_ANNOTATION)}),
@@ -156,7 +170,7 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
         *("--set", "policies.csiDrivers={secrets.example}"),
     )
     api = Api(cluster)
-    for build in (build_namespaces, build_people, build_priority_classes, build_nodes, build_children):
+    for build in (build_kinds, build_namespaces, build_people, build_priority_classes, build_nodes, build_children):
         build(api)
     for policy in POLICIES:
         probe = next(scenario for scenario in SCENARIOS if scenario.policy == policy)
@@ -164,6 +178,23 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
     eventually(lambda: api.send(gpu_pod(), EDDA, dry_run=True).accepted, "the mutation is in force")
     yield api
     api.close()
+
+
+def build_kinds(api: Api) -> None:
+    """Install the Gateway API, as far as its routes go."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": HTTP_ROUTE.plural, "kind": HTTP_ROUTE.kind, "singular": "httproute"}
+    spec = {"group": HTTP_ROUTE.group, "names": names, "scope": "Namespaced", "versions": [version]}
+    api.must(create(CRD, {"metadata": CRD_METADATA, "spec": spec}))
+    eventually(lambda: served(api, HTTP_ROUTE), "routes are served")
+
+
+def served(api: Api, resource: Resource) -> bool:
+    """Tell whether there is such a path; of one that there is not, the answer is no object."""
+    with contextlib.suppress(ValueError):
+        return api.send(get(resource, "")).accepted
+    return False
 
 
 def build_namespaces(api: Api) -> None:

@@ -46,7 +46,11 @@ def specs(draw: st.DrawFn) -> IndustrialTenantSpec:
     selector = {"matchLabels": {"team": "platform"}}
     return spec(
         owners=[
-            {"kind": "User", "name": name, "role": draw(st.sampled_from(["Owner", "Editor", "Viewer"]))}
+            {
+                "kind": "User",
+                "name": name,
+                "role": draw(st.sampled_from(["Owner", "Editor", "Viewer", "ReservationUser"])),
+            }
             for name in draw(st.lists(st.sampled_from(["eva", "ben", "ida"]), unique=True))
         ],
         residency=draw(

@@ -23,6 +23,11 @@ def test_each_role_that_somebody_has_gets_one_binding_to_the_charts_cluster_role
     ]
 
 
+def test_a_role_of_two_words_is_named_as_the_chart_names_it():
+    (binding,) = role_bindings("train", [Owner(kind="User", name="planner", role="ReservationUser")])
+    assert binding["metadata"]["name"] == binding["roleRef"]["name"] == "gpu-tenancy-reservation-user"
+
+
 def test_nobody_gets_no_binding():
     assert role_bindings("train", []) == []
 

@@ -106,18 +106,21 @@ def test_what_a_contract_does_not_narrow_is_open_as_far_as_the_cluster_is(provis
     assert annotations["gpu-tenancy.dev/registries"] == "*"
     assert annotations["gpu-tenancy.dev/storage-classes"] == "fast,slow"
     assert annotations["gpu-tenancy.dev/load-balancers"] == "0"
+    assert annotations["gpu-tenancy.dev/hosts"] == ""
 
 
-def test_a_contract_names_the_registries_and_storage_classes_and_how_many_load_balancers(cluster):
+def test_a_contract_names_registries_storage_classes_hosts_and_how_many_load_balancers(cluster):
     cluster.provision(
         workloads={"registries": ["registry.example/neura", "mirror.example"]},
         storageClasses=["fast"],
+        network={"hosts": ["app.neura.example", "*.neura.example"]},
         quota={"services.loadbalancers": "2"},
     )
     annotations = cluster.annotations("train")
     assert annotations["gpu-tenancy.dev/registries"] == "mirror.example,registry.example/neura"
     assert annotations["gpu-tenancy.dev/storage-classes"] == "fast"
     assert annotations["gpu-tenancy.dev/load-balancers"] == "2"
+    assert annotations["gpu-tenancy.dev/hosts"] == "*.neura.example,app.neura.example"
 
 
 def test_a_storage_class_that_keeps_deleted_volumes_is_never_allowed(cluster):

@@ -38,6 +38,9 @@ REGISTRY = (
 )
 Registry = Annotated[str, StringConstraints(pattern=REGISTRY, min_length=1, max_length=253)]
 StorageClassName = Annotated[str, StringConstraints(pattern=f"^{SUBDOMAIN}$", min_length=1, max_length=253)]
+# With a dot: a name without one would be one inside the cluster. A leading `*.` stands for whatever is before the dot.
+HOST = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
+HostName = Annotated[str, StringConstraints(pattern=HOST, min_length=1, max_length=253)]
 # As long as the quota key that counts it may be.
 DeviceClassName = Annotated[str, StringConstraints(pattern=f"^{SUBDOMAIN}$", min_length=1, max_length=225)]
 QuotaKey = Annotated[
@@ -65,8 +68,9 @@ class Owner(ApiModel):
     """Its name as the API server knows it."""
     namespace: NamespaceName | None = None
     """The namespace of a ServiceAccount."""
-    role: Literal["Owner", "Editor", "Viewer"] = "Editor"
-    """Owner: also hands out roles in the tenant's namespaces. Editor: runs workloads and reserves. Viewer: reads."""
+    role: Literal["Owner", "Editor", "Viewer", "ReservationUser"] = "Editor"
+    """Owner: also hands out roles in the tenant's namespaces. Editor: runs workloads and reserves. Viewer: reads.
+    ReservationUser: reserves, and sees quotas and pods."""
 
     rules = (
         Rule(
@@ -188,6 +192,8 @@ class Network(ApiModel):
     """Platform namespaces whose pods may connect in, such as ingress or monitoring."""
     allowToNamespaces: Annotated[list[LabelSelector], Field(max_length=16), ListType("atomic")] = []
     """Platform namespaces that the tenant's pods may connect to, such as a registry or object storage."""
+    hosts: Annotated[list[HostName], Field(max_length=64), ListType("set")] = []
+    """Host names that Ingresses and Gateway routes may serve, such as app.neura.example or *.neura.example; by default none."""
     peering: Literal["Allowed", "Denied"] = "Denied"
     """Whether the tenant may open namespaces to those of another tenant that agrees, by TenantPeerings."""
 

@@ -29,8 +29,10 @@ REGISTRIES_ANNOTATION = "gpu-tenancy.dev/registries"
 STORAGE_CLASSES_ANNOTATION = "gpu-tenancy.dev/storage-classes"
 # how many Services of type LoadBalancer the base quota allows;
 LOAD_BALANCERS_ANNOTATION = "gpu-tenancy.dev/load-balancers"
-# device classes that resource claims name.
+# device classes that resource claims name;
 DEVICE_CLASSES_ANNOTATION = "gpu-tenancy.dev/device-classes"
+# host names that Ingresses and routes serve.
+HOSTS_ANNOTATION = "gpu-tenancy.dev/hosts"
 
 # Every object that the operator writes in a tenant's namespace, and cluster-scoped ones.
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"

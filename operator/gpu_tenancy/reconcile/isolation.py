@@ -13,6 +13,7 @@ from gpu_tenancy.domain.naming import (
     BASE_QUOTA,
     CLOSING_QUOTA,
     DEVICE_CLASSES_ANNOTATION,
+    HOSTS_ANNOTATION,
     LOAD_BALANCERS_ANNOTATION,
     MANAGED_BY_LABEL,
     REGISTRIES_ANNOTATION,
@@ -175,6 +176,7 @@ def _allowed(view: TenantView, spec: IndustrialTenantSpec) -> dict[str, Iterable
         REGISTRIES_ANNOTATION: spec.workloads.registries or ["*"],
         STORAGE_CLASSES_ANNOTATION: view.storage_classes.intersection(spec.storageClasses or view.storage_classes),
         LOAD_BALANCERS_ANNOTATION: [load_balancers(spec.quota)],
+        HOSTS_ANNOTATION: spec.network.hosts,
         DEVICE_CLASSES_ANNOTATION: [one.deviceClass for one in spec.devices if one.count],
     }
 

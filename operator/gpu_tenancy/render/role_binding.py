@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from gpu_tenancy.api.tenant import Owner
 
 _RBAC = "rbac.authorization.k8s.io"
+_CLUSTER_ROLES = {
+    "Owner": f"{OPERATOR}-owner",
+    "Editor": f"{OPERATOR}-editor",
+    "Viewer": f"{OPERATOR}-viewer",
+    "ReservationUser": f"{OPERATOR}-reservation-user",
+}
 
 
 def role_bindings(namespace: str, owners: Sequence[Owner]) -> list[Manifest]:
@@ -22,11 +28,11 @@ def role_bindings(namespace: str, owners: Sequence[Owner]) -> list[Manifest]:
             f"{_RBAC}/v1",
             "RoleBinding",
             namespace,
-            name := f"{OPERATOR}-{role.lower()}",
+            name,
             roleRef={"apiGroup": _RBAC, "kind": "ClusterRole", "name": name},
             subjects=subjects,
         )
-        for role in ("Owner", "Editor", "Viewer")
+        for role, name in _CLUSTER_ROLES.items()
         if (subjects := [_subject(owner) for owner in _ordered(owners) if owner.role == role])
     ]
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpu_tenancy.runtime.lease import Elector, LeaseTimings, unique_identity
@@ -231,14 +231,16 @@ async def test_the_instants_are_micro_times_in_utc():
             assert re.fullmatch(r"2026-12-01T20:00:00\.\d{6}Z", a.server.spec[field])
 
 
-async def test_a_missing_lease_is_created_after_whoever_might_have_held_it_has_stopped():
+async def test_a_missing_lease_is_created_and_taken_after_whoever_might_have_held_it_has_stopped():
     async with arena() as a:
         a.server.lease = None
         one = a.add("one")
-        await a.pass_time(TIMINGS.duration - 0.1)
-        assert a.server.lease is None
+        await a.pass_time(PROMISED - 0.05)
+        assert a.server.spec == {"holderIdentity": "unknown", "leaseDurationSeconds": PROMISED}
+        assert not one.is_valid
         await a.pass_time(0.5)
         assert one.is_valid
+        assert a.server.spec["leaseTransitions"] == 0
 
 
 async def test_the_holder_keeps_the_lease_by_one_request_per_retry_period():
@@ -508,8 +510,23 @@ STEPS = st.lists(
 )
 
 
+# Once, two of them created the Lease one after the other, each sure that it had been gone for long enough.
+GONE_BETWEEN_TWO_LOOKS: list[Play] = [
+    lambda a: a.pass_time(1.75),
+    lambda a: _at_once(a.delete_lease, lambda: a.restart(2)),
+    lambda a: a.pass_time(1.6320609322100996),
+    lambda a: _at_once(a.delete_lease),
+]
+
+
+async def _at_once(*steps: Callable[[], None]) -> None:
+    for do in steps:
+        do()
+
+
 @settings(deadline=None, max_examples=150)
 @given(steps=STEPS)
+@example(steps=GONE_BETWEEN_TWO_LOOKS)
 def test_whatever_happens_no_two_may_write_and_in_the_end_one_does(steps: list[Play]):
     async def play() -> None:
         async with arena() as a:

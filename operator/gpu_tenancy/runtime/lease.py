@@ -6,7 +6,8 @@ What makes it safe, however long a request hangs and whatever the wall clocks sa
   deadline. The others wait the lease duration, which is longer, from the moment *after* they saw the last change.
 - Both measure by their own monotonic clock. The instants in the Lease are for people to read.
 - Every write names the resourceVersion that it changes, so the API server lets one of two rivals win.
-- A Lease that is gone says nothing about who held it a moment ago: it is waited for like one that is not renewed.
+- A Lease that is gone says nothing about who held it a moment ago. Whoever finds it gone creates one that is held by
+  nobody known, for which all wait, its creator too: so that nothing is concluded from an absence, which has no version.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 Manifest = dict[str, Any]
 
 logger = logging.getLogger(__name__)
+
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ class Elector:
         self._give_up = give_up
 
         self._lease: Manifest | None = None
-        self._seen_at = -math.inf
+        self._seen_at = math.inf
         """When this version of the Lease was first seen."""
         self._valid_until = -math.inf
         self._others_write_from = math.inf
@@ -224,17 +227,18 @@ class Elector:
         if self._is_ours() and await self._write(store):
             return
         self._observe(await store.get())
-        if self._is_free():
+        if self._lease is None:
+            logger.info(
+                "There is no Lease. As somebody may still be writing, it is taken in %g s", self._timings.duration
+            )
+            self._observe(await store.create({"holderIdentity": _UNKNOWN, "leaseDurationSeconds": self._seconds}))
+        elif self._is_free():
             await self._write(store)
 
     def _observe(self, lease: Manifest | None) -> None:
         """Take note of the Lease, and of when it was first seen like this."""
-        if self._seen_at == -math.inf or _version(lease) != _version(self._lease):
+        if _version(lease) != _version(self._lease):
             self._seen_at = self._clock.monotonic()
-            if lease is None:
-                logger.info(
-                    "There is no Lease. As somebody may still be writing, it is created in %g s", self._timings.duration
-                )
         if _holder(lease) != _holder(self._lease):
             logger.info("The lease is held by %s", _holder(lease) or "nobody")
         self._lease = lease
@@ -249,18 +253,14 @@ class Elector:
         spec = _spec(self._lease)
         silence = spec.get("leaseDurationSeconds")
         if silence is None:
-            # Handed over, or created by an installation: nobody writes. If it is gone or odd, somebody may.
-            is_vacant = self._lease is not None and not _holder(self._lease)
-            silence = 0.0 if is_vacant else self._timings.duration
+            # Without a holder it was handed over, or created by an installation: nobody writes.
+            silence = self._timings.duration if _holder(self._lease) else 0.0
         return self._is_ours() or self._clock.monotonic() >= self._seen_at + silence
 
     async def _write(self, store: LeaseStore) -> bool:
         """Write the Lease with this process as its holder; tell whether that won."""
         began = self._clock.monotonic()
-        if self._lease is None:
-            written = await store.create(self._claim())
-        else:
-            written = await store.update(self._claim(), _version(self._lease))
+        written = await store.update(self._claim(), _version(self._lease))
         if written is None:
             return False
         self._lease = written
@@ -272,12 +272,16 @@ class Elector:
             self._on_change(True)
         return True
 
+    @property
+    def _seconds(self) -> int:
+        return math.ceil(self._timings.duration)
+
     def _claim(self) -> Manifest:
         """Say that this process holds the lease from now on, or still."""
         now = _micro_time(self._clock.now())
         claim: Manifest = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": math.ceil(self._timings.duration),
+            "leaseDurationSeconds": self._seconds,
             "renewTime": now,
         }
         if not self._is_ours():

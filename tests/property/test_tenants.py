@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from gpu_tenancy.api.tenant import GrantStatus
 from gpu_tenancy.domain.grants import shares, unassigned
 from gpu_tenancy.domain.naming import TENANT_LABEL, Tier, priority_class, quota_of
+from gpu_tenancy.domain.peering import Agreement, Port, Side
 from gpu_tenancy.reconcile.plan import Create, Delete, Emit, Plan, Update
 from gpu_tenancy.reconcile.tenants import plan_tenant
+from gpu_tenancy.render.network_policy import is_peering
 from tenant_world import NOW, POOLS, Cluster, foreign_namespace, namespace_ref, pool, quota_ref, spec
 
 if TYPE_CHECKING:
@@ -87,6 +89,34 @@ def decide(draw: st.DrawFn, cluster: Cluster) -> None:
                     cluster.allotments.pop(key, None)
                 else:
                     cluster.allotments[key] = amount
+
+
+def agree(draw: st.DrawFn, cluster: Cluster) -> None:
+    """Let tenants agree anew on who reaches whom."""
+    ports = st.frozensets(st.sampled_from([Port("TCP", 443), Port("UDP", 53)]))
+    peers = st.lists(st.sampled_from(["lab", "site", "l" * 63]), unique=True)
+    cluster.peerings = {
+        name: [
+            Agreement(peer, peer, Side("neura", name), Side("rival", peer), draw(ports), new=draw(st.booleans()))
+            for peer in draw(peers)
+        ]
+        for name in NAMES
+    }
+
+
+def open_to_peers(cluster: Cluster) -> set[tuple[str, str, bool]]:
+    """Say which namespaces are open to which others, and whether on all ports."""
+    return {
+        (ref.namespace, peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "ports" not in rule)
+        for ref, one in cluster.objects.items()
+        if is_peering(ref.name) and "deletionTimestamp" not in cluster.objects[namespace_ref(ref.namespace)]["metadata"]
+        for rule in one["spec"]["ingress"]
+        for peer in rule["from"]
+    }
+
+
+def agreed_on(cluster: Cluster) -> set[tuple[str, str, bool]]:
+    return {(name, one.peer.namespace, not one.ports) for name, all_ in cluster.peerings.items() for one in all_}
 
 
 def tamper(draw: st.DrawFn, cluster: Cluster, refs: list[Ref]) -> None:
@@ -295,6 +325,31 @@ def test_a_tenant_that_goes_leaves_nobody_in_and_nothing_open(data):
         inside = [other for other in cluster.objects if other.namespace == ref.name]
         assert not any(other.kind == "RoleBinding" or quota_of(other.name) for other in inside)
         assert cluster.hard(ref.name, "gpu-tenancy-base")["pods"] == "0"
+
+
+@thoroughly
+@given(st.data())
+def test_no_peering_outlives_its_agreement_whatever_the_spec(data):
+    cluster = Cluster()
+    for _ in range(3):
+        decide(data.draw, cluster)
+        agree(data.draw, cluster)
+        cluster.declare("neura", data.draw(specs()))
+        if stages := cluster.plan("neura").stages:
+            for operation in data.draw(st.permutations(stages[0])):
+                cluster.do(operation)
+            assert open_to_peers(cluster) <= agreed_on(cluster), "closed first, even if all that follows fails"
+        cluster.settle("neura")
+        cluster.finish_deletions()
+        cluster.settle("neura")
+        stalled = any(one.type == "Stalled" for one in cluster.status("neura").conditions)
+        kept = {one.name for one in cluster.tenants["neura"][0].namespaces}
+        if not stalled:
+            assert open_to_peers(cluster) == {one for one in agreed_on(cluster) if one[0] in kept}
+    cluster.forget("neura")
+    cluster.settle("neura")
+    stay = {ref.name for ref, one in cluster.objects.items() if "ownerReferences" not in one["metadata"]}
+    assert not {one for one in open_to_peers(cluster) if one[0] in stay}
 
 
 @thoroughly

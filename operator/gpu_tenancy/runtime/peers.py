@@ -39,10 +39,14 @@ class Peers:
         wishes = self.wishes(namespace)
         return agreements(wishes, self.wishes) if wishes else {}
 
-    def around(self, namespace: str) -> set[str]:
-        """Name a namespace with peerings and all that these name: whom a change of it concerns."""
-        peerings = self.of(namespace)
-        return {namespace, *(one.spec.peer.namespace for one in peerings)} if peerings else set()
+    def around(self, namespace: str, *also: str) -> set[str]:
+        """Name whom a change in a namespace concerns: itself, and who names it back of those that it or `also` names.
+
+        So a tenant that names others gives nobody any work but itself, until they name it.
+        """
+        named = {one.spec.peer.namespace for one in self.of(namespace)} | set(also)
+        back = {name for name in named if any(one.spec.peer.namespace == namespace for one in self.of(name))}
+        return {namespace} | back if named else set()
 
     def _tenant(self, namespace: str) -> Tenant | None:
         """Give the tenant that has a namespace: it carries that one's label, is listed by it, and is here to stay."""

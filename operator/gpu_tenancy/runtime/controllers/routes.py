@@ -150,7 +150,7 @@ class Controllers:
         if spec_changed(old, new):
             # The others too: one that goes makes room for another.
             named = {e.value.spec.peer.namespace for e in (old, new) if e and not isinstance(e.value, Broken)}
-            self._reconsider({key.namespace} | named | self._peers.around(key.namespace))
+            self._reconsider({key.namespace} | self._peers.around(key.namespace, *named))
 
     def _reconsider(self, namespaces: Iterable[str]) -> None:
         """Look again at what is agreed on between namespaces, at the policies first and then at what is said of them."""

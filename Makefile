@@ -18,7 +18,7 @@ NODES ?= 64
 KUBERNETES ?= 1.36
 ONCE ?=
 
-.PHONY: help test lint types unit cluster demo crds bench clean lock setup binaries
+.PHONY: help test lint types unit cluster demo crds bench clean lock setup binaries cyclonus
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ help: ## Show the targets
 demo: setup ## Show a GPU cloud being rented out (NODES=64, ONCE=1 to end when all was seen)
 	$(BIN)/gpu-tenancy demo --nodes $(NODES) --kubernetes $(KUBERNETES) $(if $(ONCE),--once)
 
-test: lint binaries ## Run every check and every test
+test: lint binaries cyclonus ## Run every check and every test
 	$(CLUSTER_TESTS)
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest tests/unit tests/property
@@ -43,7 +43,7 @@ lint: setup ## Check style, types, import contracts and generated files
 unit: setup ## Run the tests that need no control plane
 	$(BIN)/pytest tests/unit tests/property
 
-cluster: binaries ## Run the tests against a real control plane
+cluster: binaries cyclonus ## Run the tests against a real control plane
 	$(CLUSTER_TESTS)
 
 crds: setup ## Generate the CustomResourceDefinitions from the models
@@ -54,6 +54,10 @@ bench: binaries ## Measure against the raw floor; writes build/bench.json
 
 binaries: setup
 	$(BIN)/gpu-tenancy localcluster build --kubernetes $(KUBERNETES)
+
+# The second opinion on network policies. Without Go the tests that ask it are skipped, and say so.
+cyclonus: binaries
+	PYTHONPATH=tests $(BIN)/python -m cyclonus
 
 setup: $(READY)
 

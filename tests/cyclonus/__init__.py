@@ -28,11 +28,15 @@ VERDICT = re.compile(r"IS ALLOWED\?\s*\|\s*(TRUE|FALSE)\b")
 Connection = tuple["Peer", "Peer", int, str]
 
 
+def why_not() -> str:
+    """Build it with Go, once; say why it cannot be had here, and nothing if it can."""
+    return "; ".join(binaries.build_once(CYCLONUS, HERE.parent, Console(stderr=True)))
+
+
 def cyclonus() -> Path:
-    """Give the program, built once with Go; skips the test, and says so, where it cannot be built."""
-    problems = binaries.build_once(CYCLONUS, HERE.parent, Console(stderr=True))
-    if problems:
-        pytest.skip(f"NOT compared with cyclonus, which cannot be had here: {'; '.join(problems)}")
+    """Give the program; skips the test, and says so, where it cannot be had."""
+    if problems := why_not():
+        pytest.skip(f"NOT compared with cyclonus, which cannot be had here: {problems}")
     return CYCLONUS.cached
 
 

@@ -117,6 +117,15 @@ def init_container(**fields: Any) -> list[dict[str, Any]]:
     return [{"name": "init", "image": IMAGE, "imagePullPolicy": "Always", **fields}]
 
 
+def mounts(path: str) -> dict[str, Any]:
+    volume = {"name": "data", "emptyDir": {}}
+    return {"volumes": [volume], "initContainers": init_container(volumeMounts=[{"name": "data", "mountPath": path}])}
+
+
+def annotated(call: Call, **annotations: str) -> Call:
+    return replace(call, body=call.body | {"metadata": call.body["metadata"] | {"annotations": annotations}})
+
+
 def pool_toleration(pool: str) -> dict[str, str]:
     return {"key": POOL_TAINT, "operator": "Equal", "value": pool, "effect": "NoSchedule"}
 
@@ -174,6 +183,10 @@ POD_SCENARIOS = [
     ("sees all GPUs without asking for any", pod(env=[VISIBLE]), pod(env=[VISIBLE | {"value": "void"}]), "remove NVIDIA_VISIBLE_DEVICES"),
     ("sees more GPUs than it asks for", gpu_pod(env=[VISIBLE]), gpu_pod(), "remove NVIDIA_VISIBLE_DEVICES"),
     ("sees all GPUs from an init container", gpu_pod(initContainers=init_container(env=[VISIBLE])), gpu_pod(initContainers=init_container(env=[CAPABLE])), "remove NVIDIA_VISIBLE_DEVICES"),
+    ("takes all channels between nodes", gpu_pod(env=[VISIBLE | {"name": "NVIDIA_IMEX_CHANNELS"}]), gpu_pod(env=[CAPABLE]), "NVIDIA_IMEX_CHANNELS and NVIDIA_MIG_* from env"),
+    ("partitions the GPUs of the node", gpu_pod(env=[VISIBLE | {"name": "NVIDIA_MIG_CONFIG_DEVICES"}]), gpu_pod(env=[CAPABLE]), "NVIDIA_IMEX_CHANNELS and NVIDIA_MIG_* from env"),
+    ("names GPUs by a mount", gpu_pod(**mounts("/var/run/nvidia-container-devices/all")), gpu_pod(**mounts("/data")), "remove mounts below nvidia-container-devices"),
+    ("names GPUs by an annotation", annotated(gpu_pod(), **{"cdi.k8s.io/all": "nvidia.com/gpu=all"}), annotated(gpu_pod(), note="x"), "annotations of cdi.k8s.io"),
     ("hides in a field which GPUs it sees", pod({"devices": "all"}, env=[{"name": "NVIDIA_VISIBLE_DEVICES", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['devices']"}}}]), pod({"devices": "all"}, env=[{"name": "DEVICES", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['devices']"}}}]), "remove NVIDIA_VISIBLE_DEVICES"),
 ]  # fmt: skip
 
@@ -463,6 +476,7 @@ def mirror(namespace: str) -> dict[str, Any]:
 
 APP, BELOW, RIVALS = "app.acme.example", "a.b.apps.example", "app.rival.example"
 WRITE_HOST = "write host names of this tenant [app.acme.example, *.apps.example]"
+PUBLISHED = {"external-dns.alpha.kubernetes.io/hostname": RIVALS}
 SNIPPET = {"nginx.ingress.kubernetes.io/configuration-snippet": "x"}
 ALIAS = {"nginx.ingress.kubernetes.io/server-alias": RIVALS}
 CERTIFIED = {"cert-manager.io/issuer": "x", "argocd.argoproj.io/sync-wave": "1", "note": "x"}
@@ -489,6 +503,7 @@ ROUTE_SCENARIOS = [
     ("leads to another namespace", route(APP, backend={"namespace": "serve"}), route(APP, backend={"namespace": "train"}), "leave out namespace, or write train"),
     ("copies requests to another namespace", route(APP, rule=mirror("serve")), route(APP, rule=mirror("train")), "leave out namespace, or write train"),
     ("copies requests to another namespace for one backend", route(APP, backend=mirror("serve")), route(APP, backend=mirror("train")), "leave out namespace, or write train"),
+    ("publishes the host of another", annotated(route(APP), **PUBLISHED), annotated(route(APP), note="x"), "remove the annotations of external-dns"),
     ("catches the traffic of a service", route(APP, parentRefs=[{"kind": "Service", "name": "x", "namespace": "serve"}]), route(APP, parentRefs=[{"kind": "Gateway", "name": "x"}]), "name Gateways only"),
 ]  # fmt: skip
 
@@ -505,6 +520,8 @@ TENANT_SCENARIOS = [
     ("services", "opens a port of every node for a load balancer", service(type="LoadBalancer"), service(**BALANCED), "write spec.allocateLoadBalancerNodePorts: false"),
     ("services", "chooses a port of every node for a load balancer", service(**BALANCED, ports=[{"port": 80, "nodePort": 30080}]), service(**BALANCED, ports=[{"port": 80}]), "no nodePort in spec.ports"),
     ("services", "takes a load balancer where nothing says how many", service("unsaid", **BALANCED), service(**BALANCED), LOAD_BALANCERS_ANNOTATION),
+    ("services", "publishes the host of another", annotated(service(), **PUBLISHED), annotated(service(), note="x"), "name the host in an Ingress or a route"),
+    ("services", "publishes the host of another later", patch(SERVICE, "inner", annotate(**PUBLISHED), "train"), patch(SERVICE, "inner", annotate(note="x"), "train"), "name the host in an Ingress or a route"),
     ("services", "opens a service later", patch(SERVICE, "inner", {"spec": {"type": "NodePort"}}, "train"), patch(SERVICE, "inner", {"spec": {"sessionAffinity": "ClientIP"}}, "train"), "write spec.type ClusterIP"),
     ("network-policies", "lets everyone in", network_policy(ingress=[{}]), network_policy(ingress=[{"from": [OWN_PODS]}]), TENANT_ONLY),
     ("network-policies", "lets every namespace in", network_policy(ingress=[{"from": [{"namespaceSelector": {}}]}]), network_policy(ingress=[{"from": [tenants_namespaces("acme")]}]), TENANT_ONLY),

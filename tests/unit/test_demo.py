@@ -86,6 +86,7 @@ def test_before_1_36_users_write_out_pool_class_and_placement(file: str, placeme
     }
     assert spec["priorityClassName"] == f"gpu-{pool}-{tier}"
     assert [toleration["value"] for toleration in spec["tolerations"]] == [pool]
+    assert [container["imagePullPolicy"] for container in spec["containers"]] == ["Always"]
     assert "nodeSelector" not in scenario.objects(file)[0]["spec"]["template"]["spec"], "the example itself changed"
 
 

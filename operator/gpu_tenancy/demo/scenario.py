@@ -94,6 +94,7 @@ def as_users_write(manifest: Object, kubernetes: str) -> Object:
         "nodeSelector": {NODE_PLACEMENT_PREFIX + placement: "true", NODE_POOL_LABEL: pool},
         "priorityClassName": priority_class(pool, tier),
         "tolerations": [{"key": POOL_TAINT, "operator": "Equal", "value": pool, "effect": "NoSchedule"}],
+        "containers": [container | {"imagePullPolicy": "Always"} for container in pod["spec"]["containers"]],
     }
     return written
 

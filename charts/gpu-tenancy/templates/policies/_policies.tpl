@@ -37,6 +37,22 @@ namespaceObject.metadata.?annotations['gpu-tenancy.dev/{{ . }}'].orValue('').spl
 + ', ask the provider if this lasts' :
 {{- end }}
 
+{{/* The part of a matchCondition by which only what says something else than before is judged. */}}
+{{- define "gpu-tenancy.changed" -}}
+oldObject == null || object.spec != oldObject.spec
+|| object.metadata.?annotations.orValue({}) != oldObject.metadata.?annotations.orValue({})
+{{- end }}
+
+{{/* Denies the annotations by which host names are published that nobody granted. */}}
+{{- define "gpu-tenancy.publishesNoName" -}}
+- expression: >-
+    !object.metadata.?annotations.orValue({}).exists(key, key.startsWith('external-dns.alpha.kubernetes.io/'))
+  message: >-
+    a name that is published by an annotation may be another tenant's: remove the annotations of external-dns.alpha.kubernetes.io,
+    and name the host in an Ingress or a route
+  reason: Forbidden
+{{- end }}
+
 {{/* What a pod pulls from registries: for each container and image volume its pull policy and image. */}}
 {{- define "gpu-tenancy.pulls" -}}
 {{ . }}.spec.containers.map(c, c.?imagePullPolicy.orValue('') + ' ' + c.?image.orValue(''))

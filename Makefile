@@ -12,13 +12,13 @@ READY := $(VENV)/.ready
 PURE := */gpu_tenancy/api/*,*/gpu_tenancy/domain/*,*/gpu_tenancy/render/*,*/gpu_tenancy/reconcile/*
 
 # Most of their time is waiting for control planes, so more of them than cores run side by side.
-CLUSTER_TESTS := $(BIN)/pytest tests/cluster --numprocesses 3 --dist loadfile
+CLUSTER_TESTS := $(BIN)/pytest tests/cluster tests/security --numprocesses 3 --dist loadfile
 
 NODES ?= 64
 KUBERNETES ?= 1.36
 ONCE ?=
 
-.PHONY: help test lint types unit cluster demo crds bench clean lock setup binaries cyclonus
+.PHONY: help test lint types unit cluster security demo crds bench clean lock setup binaries cyclonus
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ crds: setup ## Generate the CustomResourceDefinitions from the models
 
 bench: binaries ## Measure against the raw floor; writes build/bench.json
 	PYTHONPATH=tests $(BIN)/python -m bench
+
+security: binaries ## Try to get out of a tenant; writes build/security.json (KUBERNETES=1.35)
+	PYTHONPATH=tests $(BIN)/python -m security --kubernetes $(KUBERNETES)
 
 binaries: setup
 	$(BIN)/gpu-tenancy localcluster build --kubernetes $(KUBERNETES)

@@ -228,7 +228,7 @@ def image_of(container: str, image: str) -> list[dict[str, Any]]:
 
 # Another path of an allowed registry, one that only begins alike, and one that is left to the node.
 ELSEWHERE, ALIKE, UNNAMED = "registry.example/rival/image:1", "registry.example/acme-2/image:1", "acme/image:1"
-WRITE_IMAGE = "write an image, with its registry, that begins with registry.example/acme/ or public.example/"
+WRITE_IMAGE = "write an image, with its registry, that begins with public.example/ or registry.example/acme/"
 
 IMAGE_SCENARIOS = [
     ("runs an image of somebody else", pod(image=ELSEWHERE), pod(), f"does not run {ELSEWHERE}: {WRITE_IMAGE}"),
@@ -475,7 +475,7 @@ def mirror(namespace: str) -> dict[str, Any]:
 
 
 APP, BELOW, RIVALS = "app.acme.example", "a.b.apps.example", "app.rival.example"
-WRITE_HOST = "write host names of this tenant [app.acme.example, *.apps.example]"
+WRITE_HOST = "write host names of this tenant [*.apps.example, app.acme.example]"
 PUBLISHED = {"external-dns.alpha.kubernetes.io/hostname": RIVALS}
 SNIPPET = {"nginx.ingress.kubernetes.io/configuration-snippet": "x"}
 ALIAS = {"nginx.ingress.kubernetes.io/server-alias": RIVALS}

@@ -111,11 +111,11 @@ MUTATING_BINDING = Resource(
 ACME = {TENANT_LABEL: "acme", PLACEMENT_LABEL: "eu-de", DEFAULT_POOL_LABEL: "b200"}
 GRANTED = {
     ACCELERATORS_ANNOTATION: "nvidia.com/gpu,nvidia.com/mig-1g.23gb",
-    REGISTRIES_ANNOTATION: "registry.example/acme,public.example",
+    REGISTRIES_ANNOTATION: "public.example,registry.example/acme",
     STORAGE_CLASSES_ANNOTATION: "fast,shelf",
     LOAD_BALANCERS_ANNOTATION: "1",
     DEVICE_CLASSES_ANNOTATION: "channel.nvidia.com,nic",
-    HOSTS_ANNOTATION: "app.acme.example,*.apps.example",
+    HOSTS_ANNOTATION: "*.apps.example,app.acme.example",
 }
 TENANT_NAMESPACES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "train": (ACME, GRANTED),

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 SERVICE_RANGE = "10.96.0.0/16"
 FIRST_SERVICE_ADDRESS = "10.96.0.1"
 STAGES = Path(__file__).with_name("stages.yaml")
+AUDIT_POLICY = Path(__file__).with_name("audit.yaml")
+AUDIT_LOG = "logs/audit.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +24,20 @@ class Component:
     command: tuple[str, ...]
 
 
-def components(binaries: Mapping[str, Path], port: int) -> tuple[Component, ...]:
+def components(binaries: Mapping[str, Path], port: int, *, audit: bool = False) -> tuple[Component, ...]:
     """List the processes in the order in which they start; the first two serve the API.
 
     Paths are relative to the data directory: a Unix socket's path may have no more than 107 characters.
+
+    Args:
+        binaries: the programs.
+        port: where the API server listens.
+        audit: whether the API server writes down what the operator asks.
     """
+    api_server = (f"--secure-port={port}", *_API_SERVER, *(_AUDIT if audit else ()))
     return (
         Component("etcd", (str(binaries["etcd"]), *_ETCD)),
-        Component("kube-apiserver", (str(binaries["kube-apiserver"]), f"--secure-port={port}", *_API_SERVER)),
+        Component("kube-apiserver", (str(binaries["kube-apiserver"]), *api_server)),
         Component("kube-controller-manager", (str(binaries["kube-controller-manager"]), *_CONTROLLER_MANAGER)),
         Component("kube-scheduler", (str(binaries["kube-scheduler"]), *_SCHEDULER)),
         Component("kwok", (str(binaries["kwok"]), f"--config={STAGES}", *_KWOK)),
@@ -68,6 +76,8 @@ _API_SERVER = (
     "--allow-privileged=true",
     "--endpoint-reconciler-type=none",
 )
+
+_AUDIT = (f"--audit-policy-file={AUDIT_POLICY}", f"--audit-log-path={AUDIT_LOG}")
 
 _CLIENT = ("--kube-api-qps=500", "--kube-api-burst=1000")
 

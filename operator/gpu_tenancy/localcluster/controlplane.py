@@ -18,7 +18,7 @@ import platformdirs
 from rich.console import Console
 
 from gpu_tenancy.localcluster.binaries import ensure
-from gpu_tenancy.localcluster.components import components
+from gpu_tenancy.localcluster.components import AUDIT_LOG, components
 from gpu_tenancy.localcluster.errors import LocalClusterError
 from gpu_tenancy.localcluster.identities import ADMIN, Identities
 from gpu_tenancy.localcluster.processes import ProcessId
@@ -54,6 +54,7 @@ class ControlPlane:
         kubernetes: The minor version: 1.34, 1.35 or 1.36.
         detached: Keep running after this process ends, until `stop` is called, from anywhere.
         console: Where progress is shown while programs are fetched or built; standard error by default.
+        audit: Have the API server write down in `audit_log` what the operator asks.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ControlPlane:
         kubernetes: str = DEFAULT_KUBERNETES,
         detached: bool = False,
         console: Console | None = None,
+        audit: bool = False,
     ) -> None:
         if kubernetes not in KUBERNETES:
             raise LocalClusterError(f"Kubernetes {kubernetes} is not known; choose from {', '.join(KUBERNETES)}")
@@ -70,6 +72,8 @@ class ControlPlane:
         self.kubernetes = kubernetes
         self.detached = detached
         self.logs_dir = self.data_dir / LOGS
+        self.audit_log = self.data_dir / AUDIT_LOG
+        self._audit = audit
         self._identities = Identities(self.data_dir)
         self._console = console or Console(stderr=True)
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -119,7 +123,7 @@ class ControlPlane:
         self.logs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._exclusive() as lock, self._port() as port:
             plan = Plan(
-                components=components(binaries, port.getsockname()[1]),
+                components=components(binaries, port.getsockname()[1], audit=self._audit),
                 port=port.getsockname()[1],
                 kubernetes=KUBERNETES[self.kubernetes],
                 binaries={name: str(path) for name, path in binaries.items()},

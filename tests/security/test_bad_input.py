@@ -1,0 +1,190 @@
+"""What makes no sense is refused, with a sentence about it, and everybody else goes on; and equal names mean nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cluster.operating import eventually
+from cluster.policy_scenarios import create, gpu_pod
+from cluster.rest import delete, get, patch
+from gpu_tenancy.domain.naming import RESERVATION_LABEL
+from gpu_tenancy.kube.resource import NAMESPACE, NETWORK_POLICY, POD, RESOURCE_QUOTA, ROLE_BINDING, Resource
+from security.world import (
+    MALLORY,
+    OWN,
+    PEERING,
+    RESERVATION,
+    RITA,
+    RIVALS,
+    SECOND,
+    TENANT,
+    complete,
+    peering,
+    pool,
+    region,
+    reservation,
+    tenant,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from security.world import World
+
+REGION = Resource("gpu-tenancy.dev", "v1alpha1", "regions", "Region", namespaced=False)
+POOL = Resource("gpu-tenancy.dev", "v1alpha1", "gpupools", "GpuPool", namespaced=False)
+SECRET = Resource("", "v1", "secrets", "Secret")
+
+
+@pytest.fixture(autouse=True)
+def _others_go_on(world: World) -> Iterator[None]:
+    """Whatever a test does, the tenants of the world keep what they have."""
+    yield
+    for name in ("acme", "rival"):
+        assert world.cluster.condition("itn", name, "Ready")["status"] == "True"
+    for namespace in (OWN, RIVALS):
+        quota = world.api.must(get(RESOURCE_QUOTA, "gpu-b200-guaranteed", namespace))
+        assert quota["status"]["hard"]["requests.nvidia.com/gpu"] == "4"
+        assert world.cluster.condition("gres", "nightly", "Active", namespace)["status"] == "True"
+
+
+def refusal(world: World, manifest: dict[str, Any]) -> str:
+    """Write an object as the provider; return why it is refused, by the API server or by the operator."""
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    resource = {"IndustrialTenant": TENANT, "Region": REGION, "GpuPool": POOL}[kind]
+    answer = world.api.send(create(resource, manifest))
+    if not answer.accepted:
+        return answer.message
+    try:
+        return world.cluster.until(resource.plural, name, "Stalled", "True")["message"]
+    finally:
+        world.api.must(delete(resource, name))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "says"),
+    [
+        (tenant("lost", residency={"regions": ["atlantis"]}), "region atlantis is not in the catalogue"),
+        (tenant("lost", residency={"jurisdictions": ["EU"], "regions": ["eu-ch2"]}), "region eu-ch2 lies in CH"),
+        (tenant("lost", residency={"jurisdictions": ["XX"]}), "the catalogue has no region in XX"),
+        (pool("lost", "NVIDIA-B200", 8, mig="x", region="atlantis"), "atlantis"),
+        (region("lost", "DE", "DE", certificates=[{"name": "C5", "validUntil": "2026-02-30"}]), "validUntil"),
+        (region("lost", "DE", "DE", certificates=[{"name": "C5", "validUntil": "soon"}]), "validUntil"),
+        (region("lost", "DE", "DE", certificates=[{"name": "C5", "validUntil": "2020-01-01"}] * 2), "Duplicate value"),
+        (region("Ünïcödé", "DE", "DE"), "invalid"),
+        (region("l" * 41, "DE", "DE"), "at most 40 characters"),
+        (tenant("l" * 64), "at most 63 characters"),
+        (tenant("lost", namespaces=[{"name": f"lost-{number}"} for number in range(1000)]), "at most 256 items"),
+        (tenant("lost", namespaces=[{"name": "l" * 64}]), "63"),
+        (tenant("lost", namespaces=[{"name": RIVALS}]), "belongs to another tenant: choose another name"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_makes_no_sense_is_refused_with_what_to_do(world: World, manifest: dict[str, Any], says: str) -> None:
+    message = refusal(world, manifest)
+    assert says in message
+    assert "rival" not in message.replace(RIVALS, "")
+
+
+@pytest.mark.parametrize(
+    ("tenant", "namespace"), [("acme", OWN), ("acme", SECOND), ("nobody", "nowhere"), ("rival", OWN), ("acme", RIVALS)]
+)
+def test_a_peering_with_oneself_or_nobody_opens_nothing(world: World, tenant: str, namespace: str) -> None:
+    before = world.api.must(get(NETWORK_POLICY, "", OWN))["items"]
+    answer = world.api.send(create(PEERING, peering("odd", tenant, namespace), OWN), MALLORY)
+    if answer.accepted:
+        ready = world.cluster.until("tenantpeerings", "odd", "Ready", "False", OWN)
+        assert ready["message"]
+        if tenant == "acme" and namespace != RIVALS:
+            assert world.cluster.condition("tenantpeerings", "odd", "Stalled", OWN)["status"] == "True"
+        world.api.must(delete(PEERING, "odd", OWN), MALLORY)
+    assert _specs(world.api.must(get(NETWORK_POLICY, "", OWN))["items"]) == _specs(before)
+
+
+def _specs(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {item["metadata"]["name"]: item["spec"] for item in items}
+
+
+def test_the_longest_names_are_names(world: World) -> None:
+    name, namespace = "l" * 63, "n" * 63
+    world.cluster.apply(tenant(name, namespaces=[{"name": namespace}], owners=[{"kind": "User", "name": "u" * 253}]))
+    world.cluster.until("itn", name, "Ready", "True")
+
+    bindings = world.api.must(get(ROLE_BINDING, "", namespace))["items"]
+    assert [subject["name"] for one in bindings for subject in one["subjects"]] == ["u" * 253]
+
+    world.api.must(delete(TENANT, name))
+    eventually(lambda: world.api.send(get(NAMESPACE, namespace)).status == 404)
+
+
+def test_names_that_would_be_equal_if_they_were_joined_stay_apart(world: World) -> None:
+    # Regions a and b-c, or a-b and c; pools of which one is called like the tier of the other.
+    for name in ("a", "b-c", "a-b", "c"):
+        world.api.must(create(REGION, region(name, "DE", "DE")))
+    world.cluster.apply(
+        tenant("one", namespaces=[{"name": "one-a"}], residency={"regions": ["a", "b-c"]}),
+        tenant("two", namespaces=[{"name": "two-a"}], residency={"regions": ["a-b", "c"]}),
+        tenant("one-a", namespaces=[{"name": "one-a-b"}]),
+    )
+    placements = []
+    for name in ("one", "two", "one-a"):
+        world.cluster.until("itn", name, "Ready", "True")
+        placements.append(world.api.must(get(TENANT, name))["status"]["placement"])
+    assert len(set(placements)) == 3
+    labels = [world.api.must(get(NAMESPACE, name))["metadata"]["labels"] for name in ("one-a", "one-a-b")]
+    assert [one["gpu-tenancy.dev/tenant"] for one in labels] == ["one", "one-a"]
+
+    for name in ("one", "two", "one-a"):
+        world.api.must(delete(TENANT, name))
+    for name in ("a", "b-c", "a-b", "c"):
+        world.api.must(delete(REGION, name))
+    for name in ("one-a", "two-a", "one-a-b"):
+        eventually(lambda name=name: world.api.send(get(NAMESPACE, name)).status == 404)
+
+
+def test_a_company_may_be_called_what_it_is_called(world: World) -> None:
+    names = {"legalName": "Müller & 山田 GmbH «Robotik» \u202e🤖", "costCenter": "Ω"}
+    world.cluster.apply(
+        tenant(
+            "unicode",
+            organization=names,
+            owners=[{"kind": "User", "name": "jürgen@müller.example"}],
+            namespaces=[{"name": "unicode-a"}],
+        )
+    )
+    world.cluster.until("itn", "unicode", "Ready", "True")
+    world.api.must(delete(TENANT, "unicode"))
+    eventually(lambda: world.api.send(get(NAMESPACE, "unicode-a")).status == 404)
+
+
+# Two tenants with equal names for everything
+
+
+def test_what_one_tenant_does_to_its_own_leaves_what_is_called_the_same_elsewhere(world: World) -> None:
+    for user, namespace in ((MALLORY, OWN), (RITA, RIVALS)):
+        world.api.must(create(RESERVATION, reservation("twin", 2, datetime.now(UTC)), namespace), user)
+        world.cluster.until("gres", "twin", "Active", "True", namespace)
+        body = complete(gpu_pod({RESERVATION_LABEL: "twin"}).body, namespace, fill=not world.mutation)
+        body["metadata"]["name"] = "twin"
+        eventually(
+            lambda body=body, namespace=namespace, user=user: (
+                world.api.send(create(POD, body, namespace), user).accepted
+            )
+        )
+
+    world.api.must(delete(RESERVATION, "twin", OWN), MALLORY)
+    world.api.must(patch(SECRET, "token", {"stringData": {"of": "changed"}}, OWN), MALLORY)
+    eventually(lambda: world.api.send(get(POD, "twin", OWN)).status == 404)
+
+    assert world.cluster.condition("gres", "twin", "Active", RIVALS)["status"] == "True"
+    assert "deletionTimestamp" not in world.api.must(get(POD, "twin", RIVALS))["metadata"]
+    hard = [
+        world.api.must(get(RESOURCE_QUOTA, "gpu-b200-reserved", namespace))["spec"]["hard"]["requests.nvidia.com/gpu"]
+        for namespace in (OWN, RIVALS)
+    ]
+    assert hard == ["8", "6"]
+    for kind, name in ((RESERVATION, "twin"), (POD, "twin")):
+        world.api.must(delete(kind, name, RIVALS), RITA)

@@ -1,0 +1,56 @@
+"""Every check while the operator runs and while it is dead, and each wall once taken down; `make security` tries all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from security.__main__ import CHECKS
+from security.benchmark import BENCHMARK
+from security.check import HOLDS, OPEN, outcome
+from security.escapes import ELSEWHERE, ESCAPES
+from security.trial import groups, with_walls_down
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from security.check import Check, Wall
+    from security.world import World
+
+
+@pytest.fixture(scope="class")
+def _dead_operator(world: World) -> Iterator[None]:
+    world.operator.kill()
+    yield
+    world.operator.start()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+def test_it_holds_while_the_operator_runs(world: World, check: Check) -> None:
+    found = outcome(world, check)
+    assert (found.word, found.why) == (HOLDS, "")
+
+
+@pytest.mark.usefixtures("_dead_operator")
+class TestWithTheOperatorDead:
+    @pytest.mark.parametrize("check", CHECKS, ids=str)
+    def test_it_holds(self, world: World, check: Check) -> None:
+        found = outcome(world, check)
+        assert (found.word, found.why) == (HOLDS, "")
+
+    @pytest.mark.parametrize(
+        ("walls", "checks"),
+        [pytest.param(walls, same, id=f"{walls[0].name}-{same[0].id}") for walls, same in groups(CHECKS)],
+    )
+    def test_without_the_wall_the_attack_succeeds(
+        self, world: World, walls: tuple[Wall, ...], checks: list[Check]
+    ) -> None:
+        found = with_walls_down(world, walls, checks[:3])
+        assert {check: (one.word, one.why) for check, one in found.items() if one.word != OPEN} == {}
+
+
+def test_the_whole_benchmark_and_every_known_escape_is_tried_or_said_to_be_decided_elsewhere() -> None:
+    assert len({check.id for check in BENCHMARK}) == 19
+    tried = {check.id.rstrip("abcdefghijklmnopqrstuvwxyz") for check in ESCAPES}
+    assert tried | ELSEWHERE.keys() == {f"E{number:02d}" for number in range(1, 35)}

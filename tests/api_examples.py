@@ -124,6 +124,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
             "workloads": {"podSecurity": "Baseline", "registries": ["registry.example:5000/neura/a-b", "cache:5000"]},
             "storageClasses": ["fast", "slow.example.com"],
             "suspended": True,
+            "suspension": {"pods": "Drain", "gracePeriod": "30m"},
             "deletionPolicy": "Delete",
         },
         {
@@ -236,6 +237,16 @@ STATUSES: dict[str, list[dict[str, Any]]] = {
                             }
                         ],
                     },
+                }
+            ],
+            "drain": {"since": "2026-12-01T19:00:00Z", "pods": 3},
+            "controls": [
+                {
+                    "id": "network-isolation",
+                    "objects": 8,
+                    "hash": "16978f274ed84ede7b3094dacb14a95f",
+                    "result": "Verified",
+                    "lastVerifiedTime": "2026-12-01T19:00:00Z",
                 }
             ],
             "conditions": CONDITIONS,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gpu_tenancy.domain.peering import Agreement
+    from gpu_tenancy.reconcile.audit import Audit
+    from gpu_tenancy.reconcile.drain import Remainder
     from gpu_tenancy.reconcile.plan import Manifest, Operation
 
 NOW = datetime(2026, 12, 1, 8, 0, 0, 250_000, tzinfo=UTC)
@@ -93,6 +95,8 @@ class Cluster:
     grants: dict[str, dict[str, GrantStatus]] = field(default_factory=dict)
     peerings: dict[str, list[Agreement]] = field(default_factory=dict)
     used: dict[Ref, dict[str, str]] = field(default_factory=dict)
+    remainders: dict[str, Remainder] = field(default_factory=dict)
+    audit: Audit | None = None
     accelerators: frozenset[str] = frozenset({"nvidia.com/gpu", "nvidia.com/mig-1g.23gb"})
     device_classes: dict[str, str] = field(default_factory=dict)
     storage_classes: frozenset[str] = frozenset({"fast", "slow"})
@@ -202,6 +206,8 @@ class Cluster:
             children=children,
             platform=self.platform,
             peerings=self.peerings,
+            remainders=self.remainders,
+            audit=self.audit,
         )
 
     def _holder(self, namespace: str) -> str:

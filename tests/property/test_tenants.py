@@ -74,6 +74,7 @@ def specs(draw: st.DrawFn) -> IndustrialTenantSpec:
             "allowFromNamespaces": draw(st.sampled_from([[], [selector]])),
         },
         suspended=draw(st.booleans()),
+        suspension={"pods": draw(st.sampled_from(["Keep", "Drain"]))},
         deletionPolicy=draw(st.sampled_from(["Retain", "Delete"])),
     )
 

@@ -15,6 +15,7 @@ from gpu_tenancy.api import API_VERSION, KINDS
 from gpu_tenancy.api.common import format_duration
 from gpu_tenancy.api.pool import ReservationRules
 from gpu_tenancy.domain import peering
+from gpu_tenancy.domain.criteria import CRITERIA
 from gpu_tenancy.domain.naming import TIER_PRIORITY, priority_class
 from gpu_tenancy.domain.promises import Reason
 from gpu_tenancy.domain.residency import Placement
@@ -186,6 +187,14 @@ def test_every_event_is_listed() -> None:
     assert about_tenants
     assert about_peerings
     assert listed - {"ResidencyContradiction"} == about_reservations | about_tenants | about_peerings
+
+
+def test_the_criteria_of_each_control_are_listed() -> None:
+    _, _, text = section("compliance", "What is enforced, and the evidence for it").partition("### Criteria\n")
+    listed = {row[0].strip("`"): ", ".join(filter(None, row[1:])) for row in rows(text)}
+    assert listed == {
+        control: ", ".join(one.id + " (area)" * one.area for one in criteria) for control, criteria in CRITERIA.items()
+    }
 
 
 def test_every_package_has_its_line() -> None:

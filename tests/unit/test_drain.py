@@ -9,13 +9,17 @@ import pytest
 
 from gpu_tenancy.reconcile.drain import (
     CHECK_AGAIN,
+    COUNT_AGAIN,
+    STUCK_AFTER,
     DrainView,
     JobFacts,
     Limit,
     Phase,
     PodFacts,
+    Remainder,
     plan_drain,
     plan_jobs,
+    remainder,
 )
 from gpu_tenancy.reconcile.plan import Delete, Evict, Plan, Ref, Update
 
@@ -142,8 +146,8 @@ def test_a_job_is_read_by_the_label_of_its_pods() -> None:
         "status": {"conditions": [{"type": "Complete", "status": "True"}]},
     }
 
-    assert JobFacts.of(raw) == replace(JOB, finished=True, resumed_for="uid/1")
-    assert JobFacts.of({"metadata": raw["metadata"], "spec": {"template": {}}}) is None
+    assert JobFacts.of_reservation(raw) == replace(JOB, finished=True, resumed_for="uid/1")
+    assert JobFacts.of_reservation({"metadata": raw["metadata"], "spec": {"template": {}}}) is None
 
 
 def test_a_pod_is_read_with_the_gpus_of_all_its_containers() -> None:
@@ -207,3 +211,58 @@ def test_a_job_is_written_only_as_it_was_seen() -> None:
 
     assert isinstance(update, Update)
     assert update.resource_version == "9"
+
+
+SHUT = Phase("draining", "", last_call=END, end=END + timedelta(seconds=30), last_grace=30)
+FREE = replace(POD, reservation="", priority_class="", gpus={})
+
+
+def emptied(*pods: PodFacts, jobs: tuple = ()) -> DrainView:
+    """A namespace of a tenant that is being drained, with an active reservation in it."""
+    return DrainView({"night": ACTIVE}, jobs, pods, shut=SHUT)
+
+
+def test_when_a_tenant_is_drained_everything_is_asked_to_go_whatever_it_carries() -> None:
+    other = replace(FREE, name="q", uid="v")
+    now = END - timedelta(minutes=5)
+
+    plan = plan_drain(emptied(POD, other), now)
+
+    assert plan.operations == (Evict(POD.ref, "u", 30), Evict(other.ref, "v", 30))
+    assert plan.wake == now + COUNT_AGAIN
+    assert plan_drain(view(ACTIVE, pods=(POD, other)), now).operations == ()
+
+
+def test_when_a_tenant_is_drained_its_jobs_are_suspended_and_none_is_resumed() -> None:
+    running = replace(JOB, reservation="", suspended=False)
+    assert plan_jobs(emptied(jobs=(JOB,))).operations == ()
+    assert plan_jobs(emptied(jobs=(running,))).operations == (Update(JOB_REF, {"spec": {"suspend": True}}),)
+    assert plan_jobs(emptied(jobs=(replace(running, finished=True),))).operations == ()
+
+
+def test_what_is_left_of_a_tenant_after_the_grace_period_is_deleted_with_time_to_stop() -> None:
+    quick, of_job = replace(FREE, grace=0), replace(FREE, name="q", uid="v", of_job=True, grace=3600)
+    assert plan_drain(emptied(quick, of_job), END - timedelta(seconds=1)).operations == (Evict(quick.ref, "u", 1),)
+    plan = plan_drain(emptied(quick, of_job), END)
+    assert plan.operations == (Delete(quick.ref, "u", 1), Delete(of_job.ref, "v", 30))
+
+
+def test_the_drain_of_a_tenant_ends_when_nothing_is_left_and_looks_rarely_for_what_does_not_go() -> None:
+    stuck = replace(FREE, leaving=END - timedelta(hours=1))
+    assert plan_drain(emptied(replace(FREE, finished=True)), END) == Plan()
+    assert plan_drain(emptied(stuck), END).wake == END + STUCK_AFTER
+
+
+def test_what_is_left_is_counted_and_what_does_not_go_is_named() -> None:
+    blocked = replace(FREE, name="kept")
+    stuck = replace(FREE, name="stuck", leaving=END - timedelta(hours=1))
+    found = remainder(emptied(POD, stuck, blocked, replace(POD, finished=True)), {blocked.ref}, END)
+    assert found == Remainder(
+        3,
+        (
+            "a disruption budget keeps pod lab/kept",
+            "pod lab/stuck should be gone: look at its finalizers and its node",
+        ),
+    )
+    many = [replace(stuck, name=f"p{number}") for number in range(1000)]
+    assert len(remainder(emptied(*many), (), END).problems) == 5

@@ -104,12 +104,12 @@ def test_conditions_keep_the_date_of_their_last_transition(provisioned):
     provisioned.declare("neura", spec(**NEURA | {"organization": {"legalName": "Neura GmbH"}}))
     provisioned.reconcile("neura", NOW + timedelta(days=1))
     assert provisioned.status("neura").conditions[0].lastTransitionTime == since
-    assert provisioned.plan("neura", NOW + timedelta(days=2)) == Plan()
+    assert provisioned.plan("neura", NOW + timedelta(days=1, hours=1)) == Plan()
 
 
 def test_suspension_is_a_condition_of_a_tenant_that_is_ready(provisioned):
     provisioned.provision(suspended=True)
-    assert said(provisioned) == {"Ready": ("True", "Reconciled"), "Suspended": ("True", "Suspended")}
+    assert said(provisioned) == {"Ready": ("True", "Reconciled"), "Suspended": ("True", "Cordoned")}
     provisioned.provision()
     assert said(provisioned) == {"Ready": ("True", "Reconciled")}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
@@ -12,6 +13,7 @@ from gpu_tenancy.api.common import (
     SUBDOMAIN,
     CatalogueName,
     Conditions,
+    Duration,
     Generation,
     GpuSeconds,
     Instant,
@@ -207,6 +209,15 @@ class Workloads(ApiModel):
     """Registries, or paths in them, that images come from, such as registry.example/robotics; by default any."""
 
 
+class Suspension(ApiModel):
+    """What becomes of pods that run when the tenant is suspended."""
+
+    pods: Literal["Keep", "Drain"] = "Keep"
+    """Keep: they run on. Drain: Jobs are suspended and the other pods evicted, as disruption budgets allow."""
+    gracePeriod: Duration = timedelta(minutes=10)
+    """How long a drain asks; what still runs then is deleted."""
+
+
 class IndustrialTenantSpec(ApiModel):
     """The contract with a tenant as the provider writes it."""
 
@@ -231,7 +242,9 @@ class IndustrialTenantSpec(ApiModel):
     storageClasses: Annotated[list[StorageClassName], Field(max_length=32), ListType("set")] = []
     """StorageClasses that volume claims may name, by default all; never one that keeps deleted volumes (Retain)."""
     suspended: bool = False
-    """Whether the tenant is shut: nothing new starts, nothing that runs is killed."""
+    """Whether the tenant is shut: nothing new starts; `suspension` says what becomes of what runs."""
+    suspension: Suspension = Suspension()
+    """What becomes of pods that run when the tenant is suspended."""
     deletionPolicy: Literal["Retain", "Delete"] = "Retain"
     """What happens to namespaces when the tenant or its entry is removed."""
 
@@ -350,6 +363,30 @@ class GrantStatus(ApiModel):
     """What was used, also by reservations that are gone; written every ten minutes at most, and when windows end."""
 
 
+class DrainStatus(ApiModel):
+    """How far the drain of a suspended tenant is."""
+
+    since: Instant
+    """When it began; the grace period counts from here."""
+    pods: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    """Pods that have not finished or gone yet; absent until they were counted."""
+
+
+class ControlStatus(ApiModel):
+    """One control of the tenant: how it stands, and since when nothing else was seen."""
+
+    id: Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
+    """Which control, such as network-isolation."""
+    objects: Annotated[int, Field(ge=0, le=1_000_000)]
+    """How many objects enforce it."""
+    hash: Annotated[str, StringConstraints(max_length=64)]
+    """Of what these say, in the fields that are the operator's."""
+    result: Literal["Verified", "Violated", "Unknown"]
+    """Verified: all was seen as it should be. Violated: something is not. Unknown: something cannot be told."""
+    lastVerifiedTime: Instant
+    """When it was last looked at; renewed when something changed, and otherwise about once a day."""
+
+
 class IndustrialTenantStatus(ApiModel):
     """What stands of the contract."""
 
@@ -365,8 +402,12 @@ class IndustrialTenantStatus(ApiModel):
     """What stands of each namespace."""
     gpus: Annotated[list[GrantStatus], Field(max_length=32), ListType("map", ("pool",))] = []
     """What stands of each grant."""
+    drain: DrainStatus | None = None
+    """How far the drain is, while the tenant is suspended with `suspension.pods: Drain`."""
+    controls: Annotated[list[ControlStatus], Field(max_length=32), ListType("map", ("id",))] = []
+    """What is enforced and how it was last seen to stand; `gpu-tenancy evidence` has each object of it."""
     conditions: Conditions = []
-    """Ready, Reconciling, Stalled, Suspended, GuaranteeShort."""
+    """Ready, Reconciling, Stalled, Suspended, GuaranteeShort, ResidencyViolated."""
 
 
 INDUSTRIAL_TENANT = Kind(

@@ -7,6 +7,8 @@ import typer
 from gpu_tenancy.cli import localcluster
 from gpu_tenancy.cli.crds import crds
 from gpu_tenancy.cli.demo import demo
+from gpu_tenancy.cli.evidence import evidence
+from gpu_tenancy.cli.export import export
 from gpu_tenancy.cli.run import run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
@@ -20,4 +22,6 @@ def gpu_tenancy() -> None:
 app.command()(run)
 app.command()(crds)
 app.command()(demo)
+app.command()(evidence)
+app.command()(export)
 app.add_typer(localcluster.app, name="localcluster")

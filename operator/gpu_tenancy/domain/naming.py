@@ -37,6 +37,8 @@ HOSTS_ANNOTATION = "gpu-tenancy.dev/hosts"
 # Every object that the operator writes in a tenant's namespace, and cluster-scoped ones.
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={OPERATOR}"
+# Every object of the chart, whatever its release is called.
+CHART_SELECTOR = f"app.kubernetes.io/name={OPERATOR}"
 # Who reports Events.
 EVENT_CONTROLLER = "gpu-tenancy.dev/operator"
 

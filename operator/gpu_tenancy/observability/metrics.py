@@ -114,6 +114,18 @@ class Metrics:
             ("tenant", "pool", "kind"),
             registry,
         )
+        self._residency = SumGauge(
+            "gpu_tenancy_residency_objects",
+            "Pods, volumes and snapshots of a tenant, by whether they are where its residency admits them: inside,"
+            " outside, or unknown if that cannot be told.",
+            ("tenant", "kind", "state"),
+            registry,
+        )
+        self._audited = Gauge(
+            "gpu_tenancy_residency_audit_timestamp_seconds",
+            "When the last look at all pods, volumes and snapshots of tenants began; 0 if there was none yet.",
+            registry=registry,
+        )
         self._activation_lag = Histogram(
             "gpu_tenancy_reservation_activation_lag_seconds",
             "Time from the start of a reservation's window until its quota was open.",
@@ -188,8 +200,21 @@ class Metrics:
 
     def tenant_gone(self, name: str) -> None:
         """Forget a tenant that was deleted."""
-        for gauge in (self._tenants, self._namespaces, self._quotas):
+        for gauge in (self._tenants, self._namespaces, self._quotas, self._residency):
             gauge.drop(name)
+
+    def residency(
+        self, tenant: str, *, inside: Mapping[str, int], outside: Mapping[str, int], unknown: Mapping[str, int]
+    ) -> None:
+        """Say how many things of a tenant, by kind, are where its residency admits them, are not, or cannot be told."""
+        states = {"inside": inside, "outside": outside, "unknown": unknown}
+        self._residency.replace(
+            tenant, {(tenant, kind, state): count for state, counts in states.items() for kind, count in counts.items()}
+        )
+
+    def audited(self, timestamp: float) -> None:
+        """Say when the last look at everything began, in seconds since 1970."""
+        self._audited.set(timestamp)
 
     def pool(self, name: str, *, model: str, region: str, gpus: Mapping[PoolState, int]) -> None:
         """Say how a pool stands, in GPUs by state."""
@@ -230,9 +255,10 @@ class Metrics:
         """Forget every object and the queue: who does not lead knows nothing of them, and two must not report them."""
         for gauge in (
             *(self._tenants, self._namespaces, self._quotas, self._pools, self._usage, self._reservations),
-            self._peerings,
+            *(self._peerings, self._residency),
         ):
             gauge.clear()
+        self._audited.set(0)
         self._queue_depth.set_function(lambda: 0)
 
     def activated(self, lag: float) -> None:

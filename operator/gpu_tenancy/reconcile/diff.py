@@ -22,7 +22,7 @@ OWNED: Mapping[str, tuple[Path, ...]] = {
 }
 """By kind, the fields that are the operator's with all that is below them: what is not desired there goes."""
 
-_OWNED_PREFIXES = (PREFIX, "pod-security.kubernetes.io/")
+OWNED_PREFIXES = (PREFIX, "pod-security.kubernetes.io/")
 _LABELLED: tuple[Path, ...] = (("metadata", "labels"), ("metadata", "annotations"))
 _QUANTITIES: Mapping[str, Path] = {"ResourceQuota": ("spec", "hard"), "LimitRange": ("spec", "limits")}
 
@@ -75,7 +75,7 @@ class _Diff:
 
     def _is_owned(self, path: Path) -> bool:
         if path[:-1] in _LABELLED:
-            return path[-1].startswith(_OWNED_PREFIXES)
+            return path[-1].startswith(OWNED_PREFIXES)
         return any(path[: len(owned)] == owned for owned in self._owned)
 
     def _same(self, path: Path, have: Any, wanted: Any) -> bool:

@@ -1,8 +1,10 @@
-"""The end of a window: who has to go, how, and by when; and the Jobs that wait for a window or outlive it.
+"""Who has to go, how, and by when, at the end of a window or with all of a tenant; and the Jobs that go or wait.
 
 Pods are asked to go through the Eviction API from the start of the drain, with as much time as is left. Shortly
 before the end what still runs is deleted, disruption budgets or not. Pods of a Job go by suspending the Job, which
 keeps its progress and does not count as a failure. A reservation that is gone or over has no time left to give.
+
+The drain of a suspended tenant is the same, for everything in its namespaces whatever it carries.
 """
 
 from __future__ import annotations
@@ -16,33 +18,38 @@ from gpu_tenancy.reconcile.demand import extended_resources
 from gpu_tenancy.reconcile.plan import Delete, Evict, Operation, Plan, Ref, Update, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 CHECK_AGAIN = timedelta(seconds=2)
 DEFAULT_GRACE = 30
 STUCK_AFTER = timedelta(seconds=60)
+# All pods of a namespace are listed then, for minutes maybe.
+COUNT_AGAIN = timedelta(seconds=5)
+_SHOWN_PROBLEMS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Where a reservation stands in time.
+    """Where a reservation, or the drain of a tenant, stands in time.
 
     Attributes:
         state: before its window, in it, leaving it, or past it.
         token: names the reservation and its window, for Jobs resumed in it.
         last_call: when asking ends and deleting begins.
         end: when the window is over.
+        last_grace: how many seconds a pod gets at most that is deleted after the last call.
     """
 
     state: Literal["before", "active", "draining", "over"]
     token: str
     last_call: datetime
     end: datetime
+    last_grace: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """A Job whose pods carry a reservation's label."""
+    """A Job; `reservation` is what its pods' label says, or empty."""
 
     namespace: str
     name: str
@@ -53,17 +60,21 @@ class JobFacts:
     resource_version: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any]) -> JobFacts | None:
+    def of_reservation(cls, raw: Mapping[str, Any]) -> JobFacts | None:
         """Read a Job; None if its pods carry no reservation."""
+        job = cls.of(raw)
+        return job if job.reservation else None
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> JobFacts:
+        """Read a Job."""
         metadata, spec = raw["metadata"], raw["spec"]
         labels = spec["template"].get("metadata", {}).get("labels") or {}
-        if RESERVATION_LABEL not in labels:
-            return None
         conditions = raw.get("status", {}).get("conditions", [])
         return cls(
             namespace=metadata["namespace"],
             name=metadata["name"],
-            reservation=labels[RESERVATION_LABEL],
+            reservation=labels.get(RESERVATION_LABEL, ""),
             suspended=spec.get("suspend", False),
             finished=any(c["type"] in {"Complete", "Failed"} and c["status"] == "True" for c in conditions),
             resumed_for=metadata.get("annotations", {}).get(RESUMED_ANNOTATION, ""),
@@ -73,7 +84,7 @@ class JobFacts:
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """A pod that carries a reservation's label, or counts against a reserved quota."""
+    """A pod; `reservation` is what its label says, or empty."""
 
     namespace: str
     name: str
@@ -130,19 +141,38 @@ class DrainView:
         jobs: the Jobs whose pods carry a reservation's label.
         pods: the pods that do, or that count against a reserved quota.
         limits: what the reserved quotas allow now.
+        shut: the drain of the tenant, if it is being drained: then `jobs` and `pods` are all that there are, and all go.
     """
 
     phases: Mapping[str, Phase]
     jobs: Sequence[JobFacts]
     pods: Sequence[PodFacts] = ()
     limits: Sequence[Limit] = ()
+    shut: Phase | None = None
+
+    def phase(self, one: JobFacts | PodFacts) -> Phase | None:
+        """Give the phase that a Job or pod goes by; None if what it belongs to is gone."""
+        return self.shut or self.phases.get(one.reservation)
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """What is left to go of a namespace that is being drained.
+
+    Attributes:
+        pods: how many have neither finished nor gone.
+        problems: those that do not go by themselves, and why; a few of them.
+    """
+
+    pods: int
+    problems: tuple[str, ...] = ()
 
 
 def plan_jobs(view: DrainView) -> Plan:
     """Resume what waits for an active window, once per window; suspend what outlives one."""
     operations: list[Operation] = []
     for job in view.jobs:
-        phase = view.phases.get(job.reservation)
+        phase = view.phase(job)
         patch: dict[str, Any] | None = None
         if job.finished or (phase is not None and phase.state == "before"):
             continue
@@ -165,8 +195,8 @@ def plan_drain(view: DrainView, now: datetime) -> Plan:
     for pod in sorted(view.pods, key=lambda pod: (pod.created, pod.name)):
         if pod.finished:
             continue
-        phase = view.phases.get(pod.reservation)
-        if pod.reservation and (phase is None or phase.state in {"draining", "over"}):
+        phase = view.phase(pod)
+        if view.shut or (pod.reservation and (phase is None or phase.state in {"draining", "over"})):
             waiting = waiting or not _is_stuck(pod, now)
             operations.extend(_dismiss(pod, phase, now))
         else:
@@ -174,7 +204,28 @@ def plan_drain(view: DrainView, now: datetime) -> Plan:
     for pod in _excess(staying, view.limits):
         waiting = waiting or not _is_stuck(pod, now)
         operations.extend(_dismiss(pod, None, now))
+    if view.shut is not None:
+        wake = now + (COUNT_AGAIN if waiting else STUCK_AFTER) if remainder(view, {}, now).pods else None
+        return plan(operations, wake=wake)
     return plan(operations, wake=now + CHECK_AGAIN if waiting else None)
+
+
+def remainder(view: DrainView, blocked: Collection[Ref], now: datetime) -> Remainder:
+    """Say what is left in a namespace that is being drained.
+
+    Args:
+        view: the drain.
+        blocked: pods whose eviction a disruption budget forbids.
+        now: the time.
+    """
+    left = sorted((pod for pod in view.pods if not pod.finished), key=lambda pod: pod.name)
+    problems = []
+    for pod in left:
+        if pod.ref in blocked:
+            problems.append(f"a disruption budget keeps pod {pod.namespace}/{pod.name}")
+        elif _is_stuck(pod, now):
+            problems.append(f"pod {pod.namespace}/{pod.name} should be gone: look at its finalizers and its node")
+    return Remainder(len(left), tuple(problems[:_SHOWN_PROBLEMS]))
 
 
 def _is_stuck(pod: PodFacts, now: datetime) -> bool:
@@ -190,7 +241,7 @@ def _dismiss(pod: PodFacts, phase: Phase | None, now: datetime) -> list[Operatio
         # Never zero: that would take the pod from the API server's list while it still runs.
         grace = max(1, min(pod.grace, int((phase.end - now).total_seconds())))
         return [Evict(pod.ref, pod.uid, grace)]
-    grace = min(pod.grace, DEFAULT_GRACE) if phase is None else 1
+    grace = max(1, min(pod.grace, DEFAULT_GRACE if phase is None else phase.last_grace))
     if pod.leaving is not None and pod.leaving <= now + timedelta(seconds=grace):
         return []
     return [Delete(pod.ref, pod.uid, grace)]

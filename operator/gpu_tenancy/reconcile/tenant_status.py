@@ -14,16 +14,20 @@ from gpu_tenancy.api.tenant import MAX_NAMESPACES, GrantStatus, IndustrialTenant
 from gpu_tenancy.domain.conditions import clip_text, find, holds, set_condition, without
 from gpu_tenancy.domain.grants import unassigned
 from gpu_tenancy.domain.residency import Placement
-from gpu_tenancy.reconcile.ownership import REFUSALS, Kept, Left, Reason, Removed, previous_reasons
+from gpu_tenancy.reconcile.audit import violation
+from gpu_tenancy.reconcile.controls import controls
+from gpu_tenancy.reconcile.ownership import REFUSALS, Kept, Left, Reason, Removed, Retained, previous_reasons
 from gpu_tenancy.reconcile.plan import Create, Delete, Emit, Ref, Update
+from gpu_tenancy.reconcile.suspension import suspension
 from gpu_tenancy.render.namespace import OWNER_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from gpu_tenancy.api.tenant import GpuGrant, IndustrialTenantSpec
-    from gpu_tenancy.reconcile.children import Work
+    from gpu_tenancy.reconcile.children import Standing, Work
+    from gpu_tenancy.reconcile.observed import Observed
     from gpu_tenancy.reconcile.ownership import Claim
     from gpu_tenancy.reconcile.plan import Operation
     from gpu_tenancy.reconcile.views import TenantView
@@ -57,7 +61,11 @@ def is_steady(view: TenantView) -> bool:
 
 
 def report(
-    view: TenantView, spec: IndustrialTenantSpec, work: Sequence[tuple[Claim, Work]], now: datetime
+    view: TenantView,
+    spec: IndustrialTenantSpec,
+    work: Sequence[tuple[Claim, Work]],
+    children: Mapping[str, Mapping[Ref, Standing]],
+    now: datetime,
 ) -> list[Operation]:
     """Write the status if it has something new to say, and the events that go with it."""
     previous = view.status or IndustrialTenantStatus()
@@ -69,9 +77,13 @@ def report(
     listed = [entry for (claim, _), entry in zip(work, entries, strict=True) if _is_listed(claim)]
     state = _state(view, spec, listed, writing=writing)
     conditions = _conditions(previous.conditions, state, view.generation, now)
-    conditions = _flag(conditions, "Suspended", _suspension(spec), view.generation, now)
+    names = [claim.name for claim, _ in work if isinstance(claim, Kept | Retained)]
+    suspended = suspension(view, spec, names, now)
+    said = None if suspended is None else (suspended.reason, suspended.message)
+    conditions = _flag(conditions, "Suspended", said, view.generation, now)
     conditions = _flag(conditions, "GuaranteeShort", _shortage(view), view.generation, now)
     placement = Placement.of(spec.residency)
+    conditions = _flag(conditions, "ResidencyViolated", violation(view, placement), view.generation, now)
     status = IndustrialTenantStatus(
         observedGeneration=view.generation,
         placement=placement.name,
@@ -79,9 +91,20 @@ def report(
         readyNamespaces=_ratio(listed),
         namespaces=entries[: 2 * MAX_NAMESPACES],
         gpus=[_grant(view, previous, one) for one in spec.gpus],
+        drain=None if suspended is None else suspended.drain,
+        controls=previous.controls if writing else controls(view, _objects(view, names, children), now),
         conditions=conditions,
     )
     return [*_write(view, previous, status), *events, *_transitions(view, previous, status)]
+
+
+def _objects(
+    view: TenantView, names: Iterable[str], children: Mapping[str, Mapping[Ref, Standing]]
+) -> Iterator[Observed]:
+    """Give the operator's objects in the tenant's namespaces, and these."""
+    for name in names:
+        yield view.namespaces[name]
+        yield from (one.observed for one in children.get(name, {}).values())
 
 
 def report_refusal(view: TenantView, reason: str, message: str, now: datetime) -> list[Operation]:
@@ -195,12 +218,6 @@ def _closed_classes(view: TenantView, spec: IndustrialTenantSpec) -> Iterator[st
         )
 
 
-def _suspension(spec: IndustrialTenantSpec) -> tuple[str, str] | None:
-    if not spec.suspended:
-        return None
-    return "Suspended", "nothing new starts, what runs goes on; set spec.suspended to false to open the tenant"
-
-
 def _grant(view: TenantView, previous: IndustrialTenantStatus, grant: GpuGrant) -> GrantStatus:
     """Say what the pool decided; while it has not, what was said before, for that is the ledger of the guarantee."""
     before = next((one for one in previous.gpus if one.pool == grant.pool), None)
@@ -258,6 +275,15 @@ def _transitions(
     short = find(status.conditions, "GuaranteeShort")
     if short is not None and not holds(previous.conditions, "GuaranteeShort"):
         yield _event(view, "Warning", "GuaranteeShort", short.message)
+    outside = find(status.conditions, "ResidencyViolated")
+    if outside is not None and not holds(previous.conditions, "ResidencyViolated"):
+        yield _event(view, "Warning", "RegionViolation", outside.message)
+    suspended, stood = find(status.conditions, "Suspended"), find(previous.conditions, "Suspended")
+    if suspended is not None and (stood is None or stood.reason != suspended.reason):
+        if suspended.reason == "Draining":
+            yield _event(view, "Warning", "TenantDraining", suspended.message)
+        elif suspended.reason == "Drained":
+            yield _event(view, "Normal", "TenantDrained", suspended.message)
 
 
 def _adoptions(view: TenantView, work: Sequence[tuple[Claim, Work]]) -> Iterator[Operation]:

@@ -34,7 +34,7 @@ def plan_tenant(view: TenantView, now: datetime) -> Plan:
 
     Args:
         view: the tenant and what it depends on.
-        now: dates changes of conditions; nothing else depends on it.
+        now: dates changes of conditions and what was verified; nothing else depends on it.
 
     Returns:
         Stages that leave every namespace safe wherever they stop, the status last; nothing at all if all is as it
@@ -49,7 +49,7 @@ def plan_tenant(view: TenantView, now: datetime) -> Plan:
     for _, one in work:
         for step, operation in one.operations:
             stages[step].append(operation)
-    status = [] if view.spec is None else report(view, view.spec, work, now)
+    status = [] if view.spec is None else report(view, view.spec, work, contract.children, now)
     return plan(*stages.values(), status, by_namespace=True)
 
 

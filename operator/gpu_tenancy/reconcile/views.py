@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from gpu_tenancy.api.tenant import GrantStatus, IndustrialTenantSpec, IndustrialTenantStatus
     from gpu_tenancy.domain.naming import Tier
     from gpu_tenancy.domain.peering import Agreement
+    from gpu_tenancy.reconcile.audit import Audit
+    from gpu_tenancy.reconcile.drain import Remainder
     from gpu_tenancy.reconcile.observed import Observed
     from gpu_tenancy.reconcile.plan import Ref
 
@@ -26,6 +29,7 @@ class Platform:
         closed_networks: CIDRs that internet egress never reaches, beside the built-in private ranges.
         dns_namespace_labels, dns_pod_labels: which pods answer DNS.
         dns_addresses: CIDRs of node-local DNS caches.
+        verification: how long the evidence of a control that does not change may grow old.
     """
 
     operator_namespace: str = "gpu-tenancy-system"
@@ -33,6 +37,7 @@ class Platform:
     dns_namespace_labels: tuple[tuple[str, str], ...] = (("kubernetes.io/metadata.name", "kube-system"),)
     dns_pod_labels: tuple[tuple[str, str], ...] = (("k8s-app", "kube-dns"),)
     dns_addresses: tuple[str, ...] = ()
+    verification: timedelta = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class TenantView:
         foreign: namespaces that carry the tenant's label although another tenant lists them and, as its status says,
             stands there (`ownership.stands_in`): the label was tampered with, and the other puts it back.
         peerings: what both sides agreed on, by the tenant's namespace.
+        remainders: what is left to go, of the namespaces that are being drained and whose pods were counted.
+        audit: what audits found of it; None until everything was looked at.
     """
 
     name: str
@@ -78,3 +85,5 @@ class TenantView:
     invalid: str = ""
     foreign: frozenset[str] = frozenset()
     peerings: Mapping[str, Sequence[Agreement]] = field(default_factory=dict)
+    remainders: Mapping[str, Remainder] = field(default_factory=dict)
+    audit: Audit | None = None

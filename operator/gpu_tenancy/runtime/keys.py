@@ -15,10 +15,11 @@ class Topic(IntEnum):
     TENANT = 3
     NODE = 4
     PEERINGS = 5
+    AUDIT = 6
 
 
 class Key(NamedTuple):
-    """One thing to reconcile; the names of WORKLOADS and PEERINGS are namespaces."""
+    """One thing to reconcile; the names of WORKLOADS and PEERINGS are namespaces, those of AUDIT what is looked at."""
 
     topic: Topic
     name: str
@@ -33,4 +34,5 @@ class Key(NamedTuple):
             Topic.TENANT: "IndustrialTenant",
             Topic.NODE: "Node",
             Topic.PEERINGS: "TenantPeerings",
+            Topic.AUDIT: "Audit",
         }[self.topic]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -92,6 +93,11 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least severe messages that are logged."""
 
+    residency_audit_interval: Seconds = 900.0
+    """Seconds between two looks at where all pods, volumes and snapshots of tenants are."""
+    control_verification_interval: Annotated[float, Field(ge=1, le=31 * 86400, allow_inf_nan=False)] = 86400.0
+    """Seconds after which the status of a tenant says anew that a control stands, if nothing has changed."""
+
     closed_networks: Networks = ()
     """Networks that internet egress does not reach, such as the cluster's pods, services and nodes, if they are not
     in the private, link-local and other special ranges, which it never reaches. Joined by commas."""
@@ -121,6 +127,7 @@ class Settings(BaseModel):
             dns_namespace_labels=tuple(self.dns_namespace_labels.items()),
             dns_pod_labels=tuple(self.dns_pod_labels.items()),
             dns_addresses=tuple(map(str, self.dns_addresses)),
+            verification=timedelta(seconds=self.control_verification_interval),
         )
 
     @classmethod

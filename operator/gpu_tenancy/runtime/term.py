@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gpu_tenancy.api import GROUP, VERSION
@@ -70,7 +71,9 @@ async def serve_term(
     resources = BUILT_IN.with_(*(api_resource(kind) for kind in world.custom))
     stores = {**world.reflected, **world.managed, **{api_resource(kind): world.custom[kind] for kind in world.custom}}
     executor = Executor(client, resources, stores, recorder, on_repair=metrics.drift_repaired)
-    controllers = Controllers(Tools(world, engine, executor, client, clock, metrics, settings.platform))
+    audit_interval = timedelta(seconds=settings.residency_audit_interval)
+    tools = Tools(world, engine, executor, client, clock, metrics, settings.platform, audit_interval)
+    controllers = Controllers(tools)
 
     def restarted(kind: str, _problem: str = "") -> None:
         metrics.watch_restarted(kind)

@@ -138,7 +138,7 @@ class World:
         self.storage_classes: Store[str] = Store(_deleting_class)
         self.device_classes: Store[str] = Store(lambda raw: raw["spec"].get("extendedResourceName", ""))
         self.jobs: Store[JobFacts | Missing] = Store(
-            lambda raw: JobFacts.of(raw) or Missing.of(raw), indexes={"namespace": _namespace}
+            lambda raw: JobFacts.of_reservation(raw) or Missing.of(raw), indexes={"namespace": _namespace}
         )
         self.deployments: Store[Missing] = Store(Missing.of, indexes={"namespace": _namespace})
         self.stateful_sets: Store[Missing] = Store(Missing.of, indexes={"namespace": _namespace})

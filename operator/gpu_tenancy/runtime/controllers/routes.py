@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.naming import TENANT_LABEL, Tier, quota_of
+from gpu_tenancy.domain.naming import SUSPENDED_LABEL, TENANT_LABEL, Tier, quota_of
+from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.demand import Missing
 from gpu_tenancy.reconcile.drain import JobFacts
 from gpu_tenancy.render.network_policy import is_peering
+from gpu_tenancy.runtime.controllers.audits import EVERYTHING, AuditController, Audits
 from gpu_tenancy.runtime.controllers.nodes import NodeController
 from gpu_tenancy.runtime.controllers.peerings import PeeringController
 from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
 from gpu_tenancy.runtime.controllers.regions import RegionController
 from gpu_tenancy.runtime.controllers.tenants import TenantController
-from gpu_tenancy.runtime.controllers.workloads import WorkloadController
+from gpu_tenancy.runtime.controllers.workloads import Remainders, WorkloadController
 from gpu_tenancy.runtime.fleet import Fleet
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.peers import Peers
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 # A burst of changes (a rack comes up, a hundred pods start) is worth one decision, not a hundred.
 SETTLE = 0.1
+# To look at everything is more work.
+AUDIT_AFTER = 5.0
 
 
 class Controllers:
@@ -43,17 +47,23 @@ class Controllers:
         tools.engine.pools = lambda: [entry.key.name for entry in world.pools.snapshot().values()]
         self._metrics = tools.metrics
         fleet = Fleet(world, self._node_changed, self._catalogue_changed)
-        decisions, raises = Decisions(), Raises(tools.client.write_timeout)
+        decisions, raises, remainders = Decisions(), Raises(tools.client.write_timeout), Remainders()
+        audits = Audits()
         self._peers = peers = Peers(world)
-        self._workloads = WorkloadController(tools, decisions)
+        self._workloads = WorkloadController(tools, decisions, remainders)
+        self._audits = AuditController(tools, fleet, audits)
         self._by_topic: Mapping[Topic, Controller] = {
             Topic.REGION: RegionController(tools, fleet),
             Topic.POOL: PoolController(tools, fleet, decisions, raises),
             Topic.WORKLOADS: self._workloads,
-            Topic.TENANT: TenantController(tools, fleet, decisions, raises, peers),
+            Topic.TENANT: TenantController(
+                tools, fleet, decisions, raises, peers=peers, remainders=remainders, audits=audits
+            ),
             Topic.NODE: NodeController(tools, fleet),
             Topic.PEERINGS: PeeringController(tools, peers),
+            Topic.AUDIT: self._audits,
         }
+        self._begun = False
         self._placements = world.placements()
         world.regions.subscribe(self._region_changed)
         world.pools.subscribe(self._pool_changed)
@@ -84,6 +94,10 @@ class Controllers:
         for namespace in reserving:
             self._workloads.vacate(namespace)
         self._add(Topic.PEERINGS, {entry.key.namespace for entry in self._world.peerings.snapshot().values()})
+        shut = (e.key.name for e in self._world.namespaces.snapshot().values() if SUSPENDED_LABEL in e.value.labels)
+        self._add(Topic.WORKLOADS, shut)
+        self._audits.begin()
+        self._begun = True
         return self._by_topic
 
     def _add(self, topic: Topic, names: Iterable[str]) -> None:
@@ -105,12 +119,20 @@ class Controllers:
         ):
             self._add(topic, (entry.key.name for entry in store.snapshot().values()))
         self._add_soon(Topic.REGION, (entry.key.name for entry in self._world.regions.snapshot().values()))
+        self._audit_everything()
+
+    def _audit_everything(self) -> None:
+        """Look anew at where things are, once whoever changes the catalogue or contracts is through with it."""
+        if self._begun:
+            self._queue.add_after(Key(Topic.AUDIT, EVERYTHING), AUDIT_AFTER)
 
     def _node_changed(self, name: str, before: Belonging, after: Belonging) -> None:
         self._add(Topic.NODE, [name])
         self._add_soon(Topic.POOL, {before.pool, after.pool})
         if before.region != after.region:
             self._add_soon(Topic.REGION, {before.region, after.region})
+            if before.region is not None:
+                self._add_soon(Topic.AUDIT, [name])
 
     def _region_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
         self._add(Topic.REGION, [key.name])
@@ -120,8 +142,12 @@ class Controllers:
 
     def _tenant_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
         self._add(Topic.TENANT, [key.name])
+        if _drain(old) != _drain(new):
+            self._add(Topic.WORKLOADS, (held.key.name for held in self._world.namespaces.by("tenant", key.name)))
         if not spec_changed(old, new):
             return
+        if old is not None and new is not None and _placement(old) != _placement(new):
+            self._audit_everything()
         for entry in (old, new):
             if entry is None or isinstance(entry.value, Broken):
                 continue
@@ -162,6 +188,8 @@ class Controllers:
         owners = {entry.value.labels.get(TENANT_LABEL, "") for entry in (old, new) if entry is not None}
         self._add(Topic.TENANT, owners)
         self._add(Topic.TENANT, self._world.claims(key.name))
+        if len({entry is not None and SUSPENDED_LABEL in entry.value.labels for entry in (old, new)}) > 1:
+            self._add(Topic.WORKLOADS, [key.name])
         if len(owners) > 1 or old is None or new is None:
             # It changed hands: so do its reservations and its part of grants.
             self._add_soon(Topic.POOL, self._pools_of(key.name))
@@ -208,3 +236,15 @@ class Controllers:
     def _classes_changed(self, _key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
         """Of storage or devices: what all tenants may name."""
         self._add(Topic.TENANT, (entry.key.name for entry in self._world.tenants.snapshot().values()))
+
+
+def _placement(entry: Entry[Any]) -> Placement | None:
+    return None if isinstance(entry.value, Broken) else Placement.of(entry.value.spec.residency)
+
+
+def _drain(entry: Entry[Any] | None) -> tuple[Any, ...]:
+    """Say what the drain of a tenant goes by."""
+    if entry is None or isinstance(entry.value, Broken):
+        return ()
+    spec, drain = entry.value.spec, entry.value.status.drain
+    return spec.suspended, spec.suspension, None if drain is None else drain.since

@@ -10,6 +10,7 @@ from gpu_tenancy.domain.conditions import find
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.observability.metrics import QuotaSeries
+from gpu_tenancy.reconcile.controls import verification_due
 from gpu_tenancy.reconcile.tenants import plan_failure, plan_tenant
 from gpu_tenancy.reconcile.views import TenantView
 from gpu_tenancy.runtime.executor import ExecutionError
@@ -19,8 +20,10 @@ from gpu_tenancy.runtime.world import Broken
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from gpu_tenancy.runtime.controllers.audits import Audits
     from gpu_tenancy.runtime.controllers.pools import Decisions
     from gpu_tenancy.runtime.controllers.tools import Tools
+    from gpu_tenancy.runtime.controllers.workloads import Remainders
     from gpu_tenancy.runtime.fleet import Fleet
     from gpu_tenancy.runtime.peers import Peers
     from gpu_tenancy.runtime.raises import Raises
@@ -30,7 +33,17 @@ if TYPE_CHECKING:
 class TenantController:
     """Reconciles one tenant, or what stands of one that is gone."""
 
-    def __init__(self, tools: Tools, fleet: Fleet, decisions: Decisions, raises: Raises, peers: Peers) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        fleet: Fleet,
+        decisions: Decisions,
+        raises: Raises,
+        *,
+        peers: Peers,
+        remainders: Remainders,
+        audits: Audits,
+    ) -> None:
         self._world = tools.world
         self._engine = tools.engine
         self._executor = tools.executor
@@ -41,6 +54,8 @@ class TenantController:
         self._decisions = decisions
         self._raises = raises
         self._peers = peers
+        self._remainders = remainders
+        self._audits = audits
 
     async def reconcile(self, name: str) -> None:
         """Bring the tenant's namespaces and all that is in them in line with its spec and its pools' decisions."""
@@ -58,6 +73,7 @@ class TenantController:
                 failure = plan_failure(view, str(error), self._clock.now(), permanent=not error.transient)
                 await self._executor.execute(failure)
             raise
+        self._engine.alarms.set(Key(Topic.TENANT, name), verification_due(view))
         self._measure(name, view)
 
     def _waits_for_pools(self, tenant: Tenant | Broken | None) -> bool:
@@ -107,6 +123,8 @@ class TenantController:
                 for namespace in namespaces
                 if (agreed := self._peers.agreements(namespace))
             },
+            remainders=self._remainders.of(namespaces),
+            audit=self._audits.of(name),
         )
 
     def _allotments(self, namespaces: Iterable[str]) -> Mapping[tuple[str, str, Tier], int]:
@@ -144,6 +162,7 @@ class TenantController:
         entry = self._world.tenants.get(name)
         if entry is None or isinstance(entry.value, Broken):
             self._metrics.tenant_gone(name)
+            self._audits.forget(name)
             return
         status = entry.value.status
         ready = find(status.conditions, "Ready")

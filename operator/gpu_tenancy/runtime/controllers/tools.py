@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from gpu_tenancy.kube.client import Client
     from gpu_tenancy.observability.metrics import Metrics
     from gpu_tenancy.reconcile.views import Platform
@@ -23,10 +25,11 @@ class Tools:
         world: what was observed.
         engine: the queue and the alarms.
         executor: carries out plans.
-        client: for the one thing that is not watched, pods.
+        client: for what is not watched, such as pods.
         clock: the time.
         metrics: what Prometheus is told.
         platform: what the operator was told about the cluster.
+        audit_interval: how long between two looks at everything that is not watched.
     """
 
     world: World
@@ -36,3 +39,4 @@ class Tools:
     clock: Clock
     metrics: Metrics
     platform: Platform
+    audit_interval: timedelta

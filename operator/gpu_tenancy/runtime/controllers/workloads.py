@@ -1,4 +1,4 @@
-"""Workloads of a namespace: Jobs that wait for a window, and pods that have to leave at its end.
+"""Workloads of a namespace: Jobs that wait for a window, and pods that have to leave at its end or with the tenant.
 
 Pods are not watched. They are listed when somebody may have to go, until nobody has to.
 """
@@ -10,17 +10,27 @@ from typing import TYPE_CHECKING, Literal
 
 from gpu_tenancy.domain.naming import RESERVATION_LABEL, Tier, priority_class
 from gpu_tenancy.domain.promises import State
-from gpu_tenancy.kube.resource import POD
-from gpu_tenancy.reconcile.drain import DrainView, Limit, Phase, PodFacts, plan_drain, plan_jobs
+from gpu_tenancy.kube.resource import JOB, POD
+from gpu_tenancy.reconcile.drain import (
+    DrainView,
+    JobFacts,
+    Limit,
+    Phase,
+    PodFacts,
+    Remainder,
+    plan_drain,
+    plan_jobs,
+    remainder,
+)
+from gpu_tenancy.reconcile.suspension import drain_phase
 from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.world import Broken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gpu_tenancy.domain.promises import Verdict
-    from gpu_tenancy.reconcile.drain import JobFacts
     from gpu_tenancy.runtime.controllers.pools import Decisions
     from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.world import Reservation
@@ -29,16 +39,35 @@ if TYPE_CHECKING:
 LAST_CALL = timedelta(seconds=5)
 
 
-class WorkloadController:
-    """Reconciles the Jobs and pods of one namespace with its reservations."""
+class Remainders:
+    """What is left to go, by namespace that is being drained."""
 
-    def __init__(self, tools: Tools, decisions: Decisions) -> None:
+    def __init__(self) -> None:
+        self._remainders: dict[str, Remainder] = {}
+
+    def of(self, namespaces: Iterable[str]) -> Mapping[str, Remainder]:
+        """Pick those that were counted."""
+        return {name: self._remainders[name] for name in namespaces if name in self._remainders}
+
+    def replace(self, namespace: str, new: Remainder | None) -> bool:
+        """Take what was counted, None for one that is not drained; say whether that is news."""
+        before = self._remainders.pop(namespace, None)
+        if new is not None:
+            self._remainders[namespace] = new
+        return new is not None and new != before
+
+
+class WorkloadController:
+    """Reconciles the Jobs and pods of one namespace with its reservations and its tenant's suspension."""
+
+    def __init__(self, tools: Tools, decisions: Decisions, remainders: Remainders) -> None:
         self._world = tools.world
         self._engine = tools.engine
         self._executor = tools.executor
         self._client = tools.client
         self._clock = tools.clock
         self._decisions = decisions
+        self._remainders = remainders
         self._vacated: set[str] = set()
 
     def vacate(self, namespace: str) -> None:
@@ -48,8 +77,14 @@ class WorkloadController:
 
     async def reconcile(self, name: str) -> None:
         """Resume, suspend, evict; comes back while somebody has to go."""
-        if not self._world.owner(name):
+        owner = self._world.owner(name)
+        if not owner:
             return
+        shut = self._shut(name, owner)
+        if shut is not None:
+            await self._empty(name, owner, shut)
+            return
+        self._remainders.replace(name, None)
         reservations = [
             entry.value
             for entry in self._world.reservations.by("namespace", name)
@@ -62,14 +97,42 @@ class WorkloadController:
         }
         jobs = self._world.reserving_jobs(name)
         # A Job that cannot be written must not hold up the pods that have to go.
-        failure: ExecutionError | None = None
-        try:
-            await self._executor.execute(plan_jobs(DrainView(phases, jobs)))
-        except ExecutionError as error:
-            failure = error
+        failure = await self._tend_jobs(DrainView(phases, jobs))
         await self._drain(name, phases, jobs, reservations)
         if failure is not None:
             raise failure
+
+    def _shut(self, namespace: str, tenant: str) -> Phase | None:
+        """Say how the tenant is being drained, if it is."""
+        entry, place = self._world.tenants.get(tenant), self._world.namespaces.get(namespace)
+        if entry is None or isinstance(entry.value, Broken) or place is None:
+            return None
+        return drain_phase(entry.value.spec, entry.value.status, place.value.labels)
+
+    async def _empty(self, name: str, owner: str, shut: Phase) -> None:
+        """Have everything go, reservation or not; comes back until nothing is left."""
+        jobs = [JobFacts.of(raw) async for page in self._client.list(JOB, name) for raw in page.items]
+        failure = await self._tend_jobs(DrainView({}, jobs, shut=shut))
+        pods = [PodFacts.of(raw) async for page in self._client.list(POD, name) for raw in page.items]
+        if self._shut(name, owner) != shut:
+            self._engine.queue.add(Key(Topic.WORKLOADS, name))  # it was changed meanwhile, or called off
+            return
+        now = self._clock.now()
+        view = DrainView({}, jobs, pods, shut=shut)
+        plan = plan_drain(view, now)
+        self._engine.alarms.set(Key(Topic.WORKLOADS, name), plan.wake)
+        result = await self._executor.execute(plan)
+        if self._remainders.replace(name, remainder(view, result.blocked, now)):
+            self._engine.queue.add(Key(Topic.TENANT, owner))
+        if failure is not None:
+            raise failure
+
+    async def _tend_jobs(self, view: DrainView) -> ExecutionError | None:
+        try:
+            await self._executor.execute(plan_jobs(view))
+        except ExecutionError as error:
+            return error
+        return None
 
     async def _drain(
         self,

@@ -1,0 +1,81 @@
+"""What a suspended tenant's status says: shut, being emptied, or empty."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from gpu_tenancy.api.common import format_instant
+from gpu_tenancy.api.tenant import DrainStatus
+from gpu_tenancy.domain.conditions import find
+from gpu_tenancy.domain.naming import SUSPENDED_LABEL
+from gpu_tenancy.reconcile.drain import DEFAULT_GRACE, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from gpu_tenancy.api.tenant import IndustrialTenantSpec, IndustrialTenantStatus
+    from gpu_tenancy.reconcile.views import TenantView
+
+_SHOWN_PROBLEMS = 5
+_OPEN = "set spec.suspended to false to open the tenant"
+
+
+class Suspended(NamedTuple):
+    """What is said of a suspended tenant: the reason and the message of its condition, and the drain if there is one."""
+
+    reason: str
+    message: str
+    drain: DrainStatus | None = None
+
+
+def drain_phase(spec: IndustrialTenantSpec, status: IndustrialTenantStatus, labels: Mapping[str, str]) -> Phase | None:
+    """Say how a namespace of a tenant is being drained; None if it is not.
+
+    It is once its status says since when, and the namespace's label keeps new pods out: else what goes would come back.
+    """
+    if not _drains(spec) or status.drain is None or labels.get(SUSPENDED_LABEL) != "true":
+        return None
+    deadline = status.drain.since + spec.suspension.gracePeriod
+    end = deadline + timedelta(seconds=DEFAULT_GRACE)
+    return Phase("draining", "", last_call=deadline, end=end, last_grace=DEFAULT_GRACE)
+
+
+def suspension(
+    view: TenantView, spec: IndustrialTenantSpec, namespaces: Iterable[str], now: datetime
+) -> Suspended | None:
+    """Say how far the suspension is; None for a tenant that is open.
+
+    Args:
+        view: the tenant.
+        spec: its spec.
+        namespaces: those that are shut with it.
+        now: begins a drain.
+    """
+    if not spec.suspended:
+        return None
+    if not _drains(spec):
+        return Suspended("Cordoned", f"nothing new starts, what runs goes on; {_OPEN}")
+    before = None if view.status is None else view.status.drain
+    counted = [view.remainders.get(name) for name in namespaces]
+    known = [one for one in counted if one is not None]
+    since = now.astimezone(UTC).replace(microsecond=0) if before is None else before.since
+    if len(known) < len(counted):
+        # Nobody has looked yet, at the start or since a restart: what was said before is still the best there is.
+        said = None if view.status is None else find(view.status.conditions, "Suspended")
+        if before is not None and said is not None and said.reason != "Cordoned":
+            return Suspended(said.reason, said.message, before)
+        return Suspended("Draining", f"its pods are being counted; {_OPEN}", DrainStatus(since=since))
+    pods = sum(one.pods for one in known)
+    drain = DrainStatus(since=since, pods=pods)
+    if not pods:
+        return Suspended("Drained", f"nothing runs any more, its data stays; {_OPEN}", drain)
+    deadline = format_instant(since + spec.suspension.gracePeriod)
+    problems = [problem for one in known for problem in one.problems][:_SHOWN_PROBLEMS]
+    message = "; ".join([f"{pods} pods are left; those that run at {deadline} are deleted", *problems, _OPEN])
+    return Suspended("Draining", message, drain)
+
+
+def _drains(spec: IndustrialTenantSpec) -> bool:
+    return spec.suspended and spec.suspension.pods == "Drain"

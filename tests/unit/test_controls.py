@@ -79,7 +79,7 @@ def test_a_control_says_how_it_stands(cluster: Cluster, audit: Audit, residency:
 def test_a_look_that_finds_the_same_writes_nothing_until_the_evidence_is_old(cluster: Cluster) -> None:
     cluster.audit = CLEAN
     cluster.settle("neura")
-    due = verification_due(cluster.view("neura"))
+    due = verification_due(cluster.view("neura"), NOW)
     assert due is not None
     assert timedelta(hours=21.5) < due - NOW <= timedelta(days=1)
     cluster.audit = replace(CLEAN, at=due - timedelta(minutes=1))
@@ -94,7 +94,14 @@ def test_a_look_that_finds_the_same_writes_nothing_until_the_evidence_is_old(clu
 def test_a_tenant_that_never_stood_has_nothing_to_verify() -> None:
     cluster = Cluster()
     cluster.declare("neura", spec(**NEURA))
-    assert verification_due(cluster.view("neura")) is None
+    assert verification_due(cluster.view("neura"), NOW) is None
+
+
+def test_what_cannot_be_verified_is_not_tried_without_a_pause(cluster: Cluster) -> None:
+    cluster.provision(residency={"regions": ["atlantis"]})
+    later = NOW + timedelta(days=3)
+    assert status_writes(cluster.reconcile("neura", later)) == 0
+    assert verification_due(cluster.view("neura"), later) == later + timedelta(minutes=1)
 
 
 def test_the_hash_changes_with_the_operators_own_fields_and_with_no_others(cluster: Cluster) -> None:

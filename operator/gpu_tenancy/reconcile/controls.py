@@ -48,6 +48,7 @@ IDS = (
     RESIDENCY,
     ADMISSION_POLICIES,
 )
+_OVERDUE = timedelta(minutes=1)
 _BY_KIND = {
     "Namespace": NAMESPACE_ISOLATION,
     "ResourceQuota": GPU_QUOTAS,
@@ -152,11 +153,14 @@ def controls(view: TenantView, objects: Iterable[Observed], now: datetime) -> li
     return [entries[control] for control in IDS if control in entries]
 
 
-def verification_due(view: TenantView) -> datetime | None:
-    """Say when the controls are to be verified anew although nothing has changed."""
+def verification_due(view: TenantView, now: datetime) -> datetime | None:
+    """Say when the controls are to be verified anew although nothing has changed.
+
+    What is overdue, since the tenant is refused or something does not settle, is looked at now and then, not at once.
+    """
     entries: Sequence[ControlStatus] = () if view.status is None else view.status.controls
     times = [one.lastVerifiedTime for one in entries if one.id not in {RESIDENCY, ADMISSION_POLICIES}]
-    return min(times) + _patience(view) if times else None
+    return max(min(times) + _patience(view), now + _OVERDUE) if times else None
 
 
 def _patience(view: TenantView) -> timedelta:

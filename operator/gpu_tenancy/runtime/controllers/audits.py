@@ -185,7 +185,7 @@ class AuditController:
         news = self._audits.replace(residences, await self._policies(), began)
         self._metrics.audited(began.timestamp())
         spread = random.uniform(0.9, 1.1)  # noqa: S311  # as above
-        self._engine.alarms.set(Key(Topic.AUDIT, EVERYTHING), began + self._interval * spread)
+        self._engine.alarms.set(Key(Topic.AUDIT, EVERYTHING), self._clock.now() + self._interval * spread)
         return news
 
     async def _look_at_node(self, node: str) -> set[str]:

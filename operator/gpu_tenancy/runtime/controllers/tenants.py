@@ -73,7 +73,7 @@ class TenantController:
                 failure = plan_failure(view, str(error), self._clock.now(), permanent=not error.transient)
                 await self._executor.execute(failure)
             raise
-        self._engine.alarms.set(Key(Topic.TENANT, name), verification_due(view))
+        self._engine.alarms.set(Key(Topic.TENANT, name), verification_due(view, self._clock.now()))
         self._measure(name, view)
 
     def _waits_for_pools(self, tenant: Tenant | Broken | None) -> bool:

@@ -17,8 +17,10 @@ CLUSTER_TESTS := $(BIN)/pytest tests/cluster tests/security --numprocesses 3 --d
 NODES ?= 64
 KUBERNETES ?= 1.36
 ONCE ?=
+SECONDS ?= 600
+SEED ?= 1
 
-.PHONY: help test lint types unit cluster security demo crds bench clean lock setup binaries cyclonus
+.PHONY: help test lint types unit cluster security demo crds bench soak clean lock setup binaries cyclonus
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,6 +56,9 @@ bench: binaries ## Measure against the raw floor; writes build/bench.json
 
 security: binaries ## Try to get out of a tenant; writes build/security.json (KUBERNETES=1.35)
 	PYTHONPATH=tests $(BIN)/python -m security --kubernetes $(KUBERNETES)
+
+soak: binaries ## Let a storm of changes, failures and kills rage (SECONDS=600, SEED=1) and judge every write
+	GPU_TENANCY_SOAK_SECONDS=$(SECONDS) GPU_TENANCY_SOAK_SEED=$(SEED) $(BIN)/pytest tests/cluster/test_storm.py --capture=no
 
 binaries: setup
 	$(BIN)/gpu-tenancy localcluster build --kubernetes $(KUBERNETES)

@@ -88,6 +88,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
             "owners": [
                 {"kind": "Group", "name": "neura-admins", "role": "Owner"},
                 {"kind": "ServiceAccount", "name": "gitops", "namespace": "flux-system", "role": "Editor"},
+                {"kind": "User", "name": "intern", "role": "Viewer", "namespaces": ["neura-serve"]},
             ],
             "residency": {"jurisdictions": ["DE", "CH"], "regions": ["eu-de", "eu-nl"]},
             "namespaces": [{"name": "neura-train", "defaultPool": "b200"}, {"name": "neura-serve"}],

@@ -41,3 +41,16 @@ def test_the_same_name_in_two_namespaces_is_two_subjects():
 def test_the_order_of_owners_changes_nothing():
     owners = [Owner(kind="User", name=name) for name in ("c", "a", "b")]
     assert role_bindings("train", owners) == role_bindings("train", owners[::-1])
+
+
+def test_somebody_with_namespaces_works_there_and_nowhere_else():
+    owners = [
+        Owner(kind="User", name="student-1", namespaces=["seat-1"]),
+        Owner(kind="User", name="teacher"),
+        Owner(kind="User", name="tutor", namespaces=["seat-1", "seat-2"]),
+    ]
+    named = {
+        seat: [subject["name"] for binding in role_bindings(seat, owners) for subject in binding["subjects"]]
+        for seat in ("seat-1", "seat-2", "seat-3")
+    }
+    assert named == {"seat-1": ["student-1", "teacher", "tutor"], "seat-2": ["teacher", "tutor"], "seat-3": ["teacher"]}

@@ -73,6 +73,8 @@ class Owner(ApiModel):
     role: Literal["Owner", "Editor", "Viewer", "ReservationUser"] = "Editor"
     """Owner: also hands out roles in the tenant's namespaces. Editor: runs workloads and reserves. Viewer: reads.
     ReservationUser: reserves, and sees quotas and pods."""
+    namespaces: Annotated[list[NamespaceName], Field(max_length=32), ListType("set")] = []
+    """Where it works; in all of the tenant's namespaces if none are named."""
 
     rules = (
         Rule(
@@ -256,6 +258,15 @@ class IndustrialTenantSpec(ApiModel):
             "gpus[].namespaces names a namespace that the tenant does not have",
             lambda self: (
                 {share.name for grant in self.gpus for share in grant.namespaces}
+                <= {namespace.name for namespace in self.namespaces}
+            ),
+        ),
+        Rule(
+            "!has(self.owners) || [has(self.namespaces) ? self.namespaces.transformMapEntry(i, n, {n.name: true}) : {}]"
+            ".all(names, self.owners.all(o, !has(o.namespaces) || o.namespaces.all(n, n in names)))",
+            "owners[].namespaces names a namespace that the tenant does not have",
+            lambda self: (
+                {name for owner in self.owners for name in owner.namespaces}
                 <= {namespace.name for namespace in self.namespaces}
             ),
         ),

@@ -10,6 +10,7 @@ from gpu_tenancy.cli.demo import demo
 from gpu_tenancy.cli.evidence import evidence
 from gpu_tenancy.cli.export import export
 from gpu_tenancy.cli.run import run
+from gpu_tenancy.cli.simulate import simulate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -24,4 +25,5 @@ app.command()(crds)
 app.command()(demo)
 app.command()(evidence)
 app.command()(export)
+app.command()(simulate)
 app.add_typer(localcluster.app, name="localcluster")

@@ -22,7 +22,8 @@ _CLUSTER_ROLES = {
 
 
 def role_bindings(namespace: str, owners: Sequence[Owner]) -> list[Manifest]:
-    """Render the bindings of a namespace."""
+    """Render the bindings of a namespace, for those who work in it."""
+    here = [owner for owner in _ordered(owners) if namespace in owner.namespaces or not owner.namespaces]
     return [
         managed(
             f"{_RBAC}/v1",
@@ -33,7 +34,7 @@ def role_bindings(namespace: str, owners: Sequence[Owner]) -> list[Manifest]:
             subjects=subjects,
         )
         for role, name in _CLUSTER_ROLES.items()
-        if (subjects := [_subject(owner) for owner in _ordered(owners) if owner.role == role])
+        if (subjects := [_subject(owner) for owner in here if owner.role == role])
     ]
 
 

@@ -20,7 +20,7 @@ ONCE ?=
 SECONDS ?= 600
 SEED ?= 1
 
-.PHONY: help test lint types unit cluster security demo crds bench soak clean lock setup binaries cyclonus
+.PHONY: help test lint types unit cluster security focus demo crds bench soak clean lock setup binaries cyclonus
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ unit: setup ## Run the tests that need no control plane
 
 cluster: binaries cyclonus ## Run the tests against a real control plane
 	$(CLUSTER_TESTS)
+
+focus: setup ## Have FinOps' own validator judge the usage export (needs python3.12, installs it once)
+	$(BIN)/pytest tests/focus -rs
 
 crds: setup ## Generate the CustomResourceDefinitions from the models
 	$(BIN)/gpu-tenancy crds
@@ -80,6 +83,8 @@ $(READY): requirements/dev.lock pyproject.toml
 lock: ## Renew the locked dependencies (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--extra localcluster --group dev pyproject.toml -o requirements/dev.lock
+	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header \
+		requirements/focus.in -o requirements/focus.lock
 
 clean: ## Remove the environment and build outputs; the binaries' cache stays
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -155,6 +160,14 @@ def reservation(name: str, namespace: str, gpus: int, when: dict[str, str]) -> d
     }
 
 
+def exported(cluster: Cluster, *arguments: str) -> list[dict[str, str]]:
+    """What `gpu-tenancy usage` writes."""
+    kubeconfig = str(cluster.control_plane.kubeconfig_for("admin"))
+    command = [sys.executable, "-m", "gpu_tenancy", "usage", "--kubeconfig", kubeconfig, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return list(csv.DictReader(io.StringIO(done.stdout)))
+
+
 def grant_status(cluster: Cluster, name: str) -> dict[str, Any]:
     return cluster.get("itn", name)["status"]["gpus"][0]
 
@@ -209,6 +222,11 @@ def test_what_pods_used_of_a_window_is_written_when_it_ends(cluster: Cluster, op
     (total,) = eventually(lambda: grant_status(cluster, "metered").get("usage"))["months"]
     assert (total["booked"], total["used"]) == (month["booked"], month["used"])
     assert operator.metric("gpu_tenancy_month_gpu_hours", tenant="metered", kind="booked") == 24 * 8 / 3600
+    rows = exported(cluster, "--tenant", "metered")
+    quantities = {row["CapacityReservationStatus"]: Decimal(row["ConsumedQuantity"]) for row in rows}
+    assert {row["CapacityReservationId"] for row in rows} == {"metered/short"}
+    assert quantities.keys() == {"Used", "Unused"}
+    assert sum(quantities.values()) == (Decimal(24 * 8) / 3600).quantize(Decimal("0.000001"))
     operator.stop()
     operator.start()
     ready(cluster, "metered")

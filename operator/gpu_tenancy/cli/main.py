@@ -11,6 +11,7 @@ from gpu_tenancy.cli.evidence import evidence
 from gpu_tenancy.cli.export import export
 from gpu_tenancy.cli.run import run
 from gpu_tenancy.cli.simulate import simulate
+from gpu_tenancy.cli.usage import usage
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -26,4 +27,5 @@ app.command()(demo)
 app.command()(evidence)
 app.command()(export)
 app.command()(simulate)
+app.command()(usage)
 app.add_typer(localcluster.app, name="localcluster")

@@ -89,6 +89,7 @@ def spec(
     between: tuple[float, float, float] | None = None,
     late: bool = False,
     wait: bool = False,
+    keep: bool = False,
     exclusivity: Any = "None",
 ) -> GpuReservationSpec:
     """Build a spec with a fixed window, or with a duration between two hours."""
@@ -103,7 +104,14 @@ def spec(
             preference="Latest" if late else "Earliest",
         )
     on_conflict = "Wait" if wait else "Reject"
-    return GpuReservationSpec(pool="b200", gpus=gpus, window=when, onConflict=on_conflict, exclusivity=exclusivity)
+    return GpuReservationSpec(
+        pool="b200",
+        gpus=gpus,
+        window=when,
+        onConflict=on_conflict,
+        onEnd="Keep" if keep else "Drain",
+        exclusivity=exclusivity,
+    )
 
 
 def booking(
@@ -141,7 +149,14 @@ def settled(facts: PoolFacts, decision: Decision) -> PoolFacts:
         facts,
         grants=tuple(replace(one, granted=decision.promises[one.tenant].granted) for one in facts.grants),
         bookings=tuple(
-            replace(one, ledger=found.ledger, refusal=found.refusal, since=found.since)
+            replace(
+                one,
+                ledger=found.ledger,
+                refusal=found.refusal,
+                since=found.since,
+                first_used=found.first_used,
+                draining=found.draining,
+            )
             for one in facts.bookings
             for found in [decision.verdicts[one.uid]]
         ),

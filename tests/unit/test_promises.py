@@ -905,6 +905,124 @@ class TestChanges:
         assert "set spec.exclusivity to None" in found.refusal.message
 
 
+class TestNoShows:
+    SPEC = pool(reservations=rules(noShowAfter="30m"))
+    ONE = replace(promised("r", 16, 0, 10), opened=hour(0.1))
+
+    def test_a_window_that_nobody_uses_is_taken_back_and_stays_charged(self) -> None:
+        other = booking("other", spec(64, 1, 2), "agile", created=0.6)
+        world = facts(self.ONE, spec=self.SPEC, since=hour(-1))
+
+        assert decide(world, hour(0.59)).verdicts["r"].state is State.ACTIVE
+        assert decide(world, hour(0.59)).wake == hour(0.6)
+        found = decide(replace(world, bookings=(self.ONE, other)), hour(0.6)).verdicts
+        assert found["r"].ledger == replace(
+            self.ONE.ledger, window=window(0, 0.6), forfeited=16 * 33840, ended="NoShow"
+        )
+        assert (found["r"].state, found["r"].message[-41:]) == (
+            State.COMPLETED,
+            "; it was taken back, since no pod used it",
+        )
+        assert found["other"].state is State.SCHEDULED
+        later = replace(self.ONE, ledger=found["r"].ledger)
+        assert verdict(later, spec=self.SPEC, at=5).ledger == later.ledger
+
+    def test_one_that_was_used_once_is_kept(self) -> None:
+        world = facts(self.ONE, spec=self.SPEC, since=hour(-1), standing=(quota("neura", Tier.RESERVED, 16, 1),))
+
+        found = decide(world, hour(0.2)).verdicts["r"]
+
+        assert found.first_used == hour(0.2)
+        idle = replace(world, standing=(), bookings=(replace(self.ONE, first_used=hour(0.2)),))
+        assert decide(idle, hour(9)).verdicts["r"].state is State.ACTIVE
+        assert decide(idle, hour(9)).verdicts["r"].first_used == hour(0.2)
+        earlier = replace(idle, bookings=(replace(self.ONE, first_used=hour(-5)),))
+        assert decide(earlier, hour(9)).verdicts["r"].state is State.COMPLETED, "that was in another window"
+
+    @pytest.mark.parametrize(
+        ("one", "since", "spec_"),
+        [
+            (ONE, -1, pool(reservations=rules(noShowAfter="0s"))),
+            (replace(ONE, opened=None), -1, SPEC),
+            (ONE, 4.6, SPEC),
+            (ONE, None, SPEC),
+        ],
+        ids=["the pool does not ask", "it was not opened", "nobody watched", "nothing is known"],
+    )
+    def test_only_what_was_open_and_watched_for_long_is_taken_back(self, one, since, spec_) -> None:
+        world = facts(one, spec=spec_, since=None if since is None else hour(since))
+
+        found = decide(world, hour(5)).verdicts["r"]
+
+        assert (found.state, found.first_used) == (State.ACTIVE, None)
+
+
+class TestKeeping:
+    SPEC = pool(reservations=rules(gracePeriod="10m"))
+    ONE = accepted(booking("r", spec(16, 0, 10, keep=True)), 0, 10)
+    DRAIN = 10 - 1 / 6
+
+    def test_a_window_goes_on_in_steps_while_its_gpus_are_free(self) -> None:
+        world = facts(self.ONE, spec=self.SPEC)
+
+        before = decide(world, hour(self.DRAIN - 0.01))
+        assert before.verdicts["r"].ledger == self.ONE.ledger
+        decision = decide(world, hour(self.DRAIN))
+        found = decision.verdicts["r"]
+
+        assert found.ledger == replace(self.ONE.ledger, window=window(0, 10 + 1 / 6), kept=600)
+        assert (found.draining, decision.wake) == (False, hour(10))
+        assert reserved(decision, "neura") == 16
+        again = decide(settled(world, decision), hour(10))
+        assert again.verdicts["r"].ledger.window == window(0, 10 + 2 / 6)
+        assert again.verdicts["r"].ledger.accepted == self.ONE.ledger.accepted
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            promised("other", 60, 10.1, 11, "agile"),
+            booking("other", spec(60, 10.1, 11), "agile", created=9),
+            booking("other", spec(64, 9.9, 10.5, wait=True), "agile", created=9),
+        ],
+        ids=["promised", "asked for", "claimed"],
+    )
+    def test_it_ends_in_time_for_whoever_comes_next(self, other) -> None:
+        found = verdict(self.ONE, other, spec=self.SPEC, at=self.DRAIN)
+
+        assert (found.ledger, found.draining) == (self.ONE.ledger, True)
+
+    def test_it_is_bound_by_the_tenants_own_limits(self) -> None:
+        grants = (grant("neura", hours=GpuHours(limit=160, period="Month")),)
+
+        assert verdict(self.ONE, spec=self.SPEC, grants=grants, at=self.DRAIN).draining
+        assert verdict(self.ONE, spec=self.SPEC, grants=(), at=self.DRAIN).draining
+
+    def test_what_drains_already_goes_on_to(self) -> None:
+        assert verdict(replace(self.ONE, draining=True), spec=self.SPEC, at=self.DRAIN).draining
+
+    def test_the_next_one_who_asks_sees_it_taken_for_a_step_at_most(self) -> None:
+        world = facts(self.ONE, spec=self.SPEC)
+        kept = settled(world, decide(world, hour(self.DRAIN)))
+        other = booking("other", spec(64, 10 + 1 / 6, 11), "agile", created=9.9)
+
+        decision = decide(replace(kept, bookings=(*kept.bookings, other)), hour(10))
+
+        assert decision.verdicts["other"].state is State.SCHEDULED
+        assert decision.verdicts["r"].draining
+
+    def test_a_change_counts_from_what_was_asked_for(self) -> None:
+        kept = replace(self.ONE, ledger=replace(self.ONE.ledger, window=window(0, 11), kept=3600))
+
+        assert verdict(kept, spec=self.SPEC, at=10).ledger == kept.ledger
+        longer = changed(kept, spec(16, 0, 12, keep=True))
+        assert verdict(longer, spec=self.SPEC, at=10).ledger == Ledger(window(0, 12), 16, hour(10))
+        shorter = changed(kept, spec(16, 0, 9, keep=True))
+        assert verdict(shorter, spec=self.SPEC, at=10).ledger.window == window(0, 10)
+        drained = changed(kept, spec(16, 0, 10))
+        assert verdict(drained, spec=self.SPEC, at=10).ledger == kept.ledger
+        assert verdict(drained, spec=self.SPEC, at=10.9).draining
+
+
 class TestLosses:
     def test_the_latest_promise_gives_way_first(self) -> None:
         ones = [promised(name, 20, -1, 5, at=at) for name, at in (("third", -1), ("first", -3), ("second", -2))]

@@ -15,7 +15,7 @@ from gpu_tenancy.reconcile.reservations import booking, grows, plan_reservation,
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 WINDOW = Window(NOW + timedelta(hours=1), NOW + timedelta(hours=2))
-LEDGER = Ledger(WINDOW, 8, NOW, forfeited=3600, domain="rack-1")
+LEDGER = Ledger(WINDOW, 8, NOW, forfeited=3600, domain="rack-1", kept=60)
 REFUSAL = Refusal(2, "DoesNotFit", "4 are free", (Window(NOW + timedelta(hours=5), NOW + timedelta(hours=6)),))
 RAW = {
     "metadata": {
@@ -88,6 +88,12 @@ def told(plan: Plan) -> set[str]:
             {"ReservationCompleted"},
         ),
         (
+            Verdict(State.COMPLETED, "Completed", "", replace(LEDGER, ended="NoShow")),
+            False,
+            {"Ready": ("True", "Completed"), "Active": ("False", "NoShow")},
+            {"ReservationCompleted", "ReservationTakenBack"},
+        ),
+        (
             Verdict(State.REFUSED, "DoesNotFit", "4 are free", refusal=REFUSAL),
             False,
             {"Ready": ("False", "DoesNotFit"), "Active": ("False", "NotAccepted"), "Stalled": ("True", "DoesNotFit")},
@@ -123,6 +129,7 @@ def told(plan: Plan) -> set[str]:
         "notice",
         "draining",
         "completed",
+        "taken back",
         "refused",
         "waiting",
         "change refused",

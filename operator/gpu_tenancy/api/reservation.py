@@ -133,6 +133,8 @@ class GpuReservationSpec(ApiModel):
     """How it recurs, if it does."""
     onConflict: Literal["Reject", "Wait"] = "Reject"
     """What happens when it does not fit: refuse it, or let it stand in line."""
+    onEnd: Literal["Drain", "Keep"] = "Drain"
+    """What happens at the end: pods are asked to go, or the window goes on in short steps while the GPUs are free."""
     exclusivity: Literal["None", "Node", "Clique"] = "None"
     """Whether whole nodes or cliques are asked for."""
 
@@ -221,6 +223,10 @@ class Occurrence(ApiModel):
     """When it was accepted."""
     forfeitedGpuSeconds: GpuSeconds = 0
     """GPU-seconds of it that were given back too late."""
+    keptSeconds: Annotated[int, Field(ge=0, le=2**40)] = 0
+    """How long it went on beyond what was asked for."""
+    ended: Literal["", "NoShow"] = ""
+    """Why it ended early, if the pool took it back."""
     domain: Annotated[str, Field(max_length=253)] = ""
     """The NVLink domain that they are in, if the pool is booked in cliques."""
     reason: Annotated[str, StringConstraints(max_length=64)] = ""
@@ -238,6 +244,12 @@ class GpuReservationStatus(ApiModel):
     """The accepted GPUs."""
     forfeitedGpuSeconds: GpuSeconds = 0
     """GPU-seconds that were given back too late: they stay charged to the budget."""
+    keptSeconds: Annotated[int, Field(ge=0, le=2**40)] = 0
+    """How long the window goes on beyond what was asked for, with `onEnd: Keep`."""
+    ended: Literal["", "NoShow"] = ""
+    """Why the window ended early, if the pool took it back."""
+    firstUsedTime: Instant | None = None
+    """When pods first held GPUs in the window, in a pool that takes back what is not used."""
     domain: Annotated[str, Field(max_length=253)] = ""
     """The NVLink domain that the accepted GPUs are in, if the pool is booked in cliques."""
     acceptedTime: Instant | None = None

@@ -43,6 +43,7 @@ def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], ten
     if stalled is not None and stalled.status == "True":
         offers = tuple(Window(offer.start, offer.end) for offer in status.offers)
         refusal = Refusal(stalled.observedGeneration, stalled.reason, stalled.message, offers)
+    active, ending = find(status.conditions, "Active"), find(status.conditions, "EndingSoon")
     return Booking(
         namespace=reservation.namespace,
         name=reservation.name,
@@ -54,13 +55,24 @@ def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], ten
         ledger=ledger,
         refusal=refusal,
         since=status.waitingSince if status.observedGeneration == reservation.generation else None,
+        opened=active.lastTransitionTime if active is not None and active.status == "True" else None,
+        first_used=status.firstUsedTime,
+        draining=ending is not None and ending.reason == "Draining",
     )
 
 
 def _ledger(said: GpuReservationStatus | api.Occurrence, window: Window) -> Ledger | None:
     if said.acceptedTime is None or not said.gpus:
         return None
-    return Ledger(window, said.gpus, said.acceptedTime, said.forfeitedGpuSeconds, said.domain)
+    return Ledger(
+        window,
+        said.gpus,
+        said.acceptedTime,
+        forfeited=said.forfeitedGpuSeconds,
+        domain=said.domain,
+        kept=said.keptSeconds,
+        ended=said.ended,
+    )
 
 
 def series(
@@ -121,6 +133,9 @@ def plan_reservation(
         gpus=0 if ledger is None else ledger.gpus,
         forfeitedGpuSeconds=0 if ledger is None else ledger.forfeited,
         domain="" if ledger is None else ledger.domain,
+        keptSeconds=0 if ledger is None else ledger.kept,
+        ended="" if ledger is None else ledger.ended,
+        firstUsedTime=verdict.first_used,
         acceptedTime=None if ledger is None else ledger.accepted,
         occurrences=[_said(one) for one in verdict.occurrences],
         queuePosition=verdict.position or None,
@@ -145,6 +160,8 @@ def _said(one: Occurrence) -> api.Occurrence:
         acceptedTime=one.ledger.accepted,
         forfeitedGpuSeconds=one.ledger.forfeited,
         domain=one.ledger.domain,
+        keptSeconds=one.ledger.kept,
+        ended=one.ledger.ended,
     )
 
 
@@ -212,7 +229,8 @@ def _active(
         case State.ACTIVE:
             return "False", "Opening", "the window has begun; the quota follows as soon as the GPUs are handed over"
         case State.COMPLETED:
-            return "False", "Ended", f"the window ended at {end}"
+            why = "; it was taken back, since no pod used it: reserve again" if ledger.ended else ""
+            return "False", ledger.ended or "Ended", f"the window ended at {end}{why}"
         case _:
             return "False", "NotStarted", f"starts at {start}"
 
@@ -241,6 +259,7 @@ _TOLD: dict[tuple[str, str], tuple[Literal["Normal", "Warning"], str]] = {
     ("Ready", "Scheduled"): ("Normal", "ReservationAccepted"),
     ("Ready", "Completed"): ("Normal", "ReservationCompleted"),
     ("Active", "Open"): ("Normal", "ReservationActivated"),
+    ("Active", "NoShow"): ("Warning", "ReservationTakenBack"),
     ("EndingSoon", "NoticeGiven"): ("Normal", "ReservationEndingSoon"),
     ("EndingSoon", "Draining"): ("Warning", "ReservationDraining"),
     ("Stalled", "True"): ("Warning", "ReservationRefused"),

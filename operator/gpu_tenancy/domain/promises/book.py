@@ -19,6 +19,7 @@ from gpu_tenancy.domain.promises.windows import follow
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from gpu_tenancy.api.pool import ReservationRules
     from gpu_tenancy.domain.promises.facts import Booking, PoolFacts
     from gpu_tenancy.domain.promises.windows import Held
 
@@ -80,6 +81,12 @@ class Book:
         self._held |= {one.booking.uid: one for one in taken}
         self.homeless -= {one.booking.uid for one in taken}
         return taken
+
+    def keep(self, uid: str, rules: ReservationRules) -> Held:
+        """Let a window go on for as long as its pods have to go, if it could be extended so."""
+        held = self._held[uid]
+        self._held[uid] = self._desk.keep(held, held.step(rules))
+        return self._held[uid]
 
     def drop_claims(self) -> None:
         """Free what those who wait have claimed since they were last asked, each before those who came after it."""

@@ -61,7 +61,7 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
         promises=guarantees.promises(),
         figures=_figures(allotments, facts.standing, book.free, at),
         overcommitted=sum(quota.committed for quota in facts.standing) > here,
-        wake=_wake(facts.spec, lasting, register.waits.values(), at),
+        wake=_wake(facts.spec, lasting, register.waits.values(), register.idle.wake, at),
     )
 
 
@@ -126,13 +126,16 @@ def _figures(
     )
 
 
-def _wake(spec: GpuPoolSpec, lasting: Iterable[Held], waits: Iterable[NotAccepted], now: int) -> datetime | None:
+def _wake(
+    spec: GpuPoolSpec, lasting: Iterable[Held], waits: Iterable[NotAccepted], idle: Iterable[int], now: int
+) -> datetime | None:
     """Find the next instant at which time alone changes something."""
     rules = spec.reservations
     instants = [
         *(at for one in lasting for at in (one.start, one.notice(rules), one.drain(rules), one.end, one.occupied.end)),
         *(seconds(at) for window in spec.maintenance for at in (window.start, window.end)),
         *(at for outcome in waits for at in outcome.wake),
+        *idle,
     ]
     coming = min((at for at in instants if at > now), default=None)
     return None if coming is None else instant(coming)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,6 +90,8 @@ class Ledger:
         gpus: how many GPUs at every instant of the window.
         accepted: when it was promised; earlier ones come first when capacity is lost.
         forfeited: GPU-seconds that were given back too late and stay charged.
+        kept: how many seconds it goes on beyond what was asked for.
+        ended: why it ended early, if the pool took it back.
         domain: the NVLink domain that they are in, or empty if they may be anywhere in the pool.
     """
 
@@ -98,6 +100,8 @@ class Ledger:
     accepted: datetime
     forfeited: int = 0
     domain: str = ""
+    kept: int = 0
+    ended: Literal["", "NoShow"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,9 @@ class Booking:
         tenant: whose namespace it is in; empty if it is no tenant's.
         ledger, refusal: what its status says; None if it says nothing.
         since: since when this spec waits, as its status says.
+        opened: since when its quota is open, as its status says.
+        first_used: when pods first held GPUs in its window, as its status says.
+        draining: whether its pods are being asked to go, as its status says.
         series: names the reservation whose windows are taken together or not at all; empty for one that stands alone.
     """
 
@@ -140,6 +147,9 @@ class Booking:
     ledger: Ledger | None = None
     refusal: Refusal | None = None
     since: datetime | None = None
+    opened: datetime | None = None
+    first_used: datetime | None = None
+    draining: bool = False
     series: str = ""
 
 
@@ -232,6 +242,7 @@ class PoolFacts:
         bookings: every reservation in the pool.
         standing: every observed guaranteed and reserved quota of the pool, whoever it belongs to.
         frozen: namespaces of tenants whose spec is refused: their guarantee stays what it is.
+        since: from when on the use of quotas was observed without a gap.
     """
 
     spec: GpuPoolSpec
@@ -240,6 +251,7 @@ class PoolFacts:
     bookings: tuple[Booking, ...] = ()
     standing: tuple[StandingQuota, ...] = ()
     frozen: frozenset[str] = frozenset()
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +270,7 @@ class Verdict:
         notice: whether its end is near.
         draining: whether its pods are asked to go; its quota is lowered.
         degraded: what the pool cannot keep of the promise as things stand, or empty.
+        first_used: when pods first held GPUs in its window, to be kept in its status.
         occurrences: for one that recurs, each of its windows; the ledger is then that of the present or next one.
         again: whether it was open in an earlier window.
     """
@@ -273,6 +286,7 @@ class Verdict:
     notice: bool = False
     draining: bool = False
     degraded: str = ""
+    first_used: datetime | None = None
     occurrences: tuple[Occurrence, ...] = ()
     again: bool = False
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.calendar import instant, seconds
 from gpu_tenancy.domain.promises.facts import Reason
+from gpu_tenancy.domain.promises.idle import Idle
 from gpu_tenancy.domain.promises.rules import NotAccepted
 from gpu_tenancy.domain.promises.verdicts import Lacks, promised, refusal_of, refused, waiting
 from gpu_tenancy.domain.promises.windows import Held, follow
@@ -35,10 +36,12 @@ class Register:
         held: what is promised, by uid.
         refusals: why present specs are not taken, by uid.
         waits: what those who still ask were told last, by uid.
+        idle: who uses what is promised.
     """
 
     def __init__(self, facts: PoolFacts, now: int) -> None:
         self._now = now
+        self._rules = facts.spec.reservations
         self._bookings = sorted(facts.bookings, key=self._place)
         self._asking: list[Booking] = []
         self._crowd: Counter[str] = Counter()
@@ -46,6 +49,7 @@ class Register:
         self.held: dict[str, Held] = {}
         self.refusals: dict[str, Refusal] = {}
         self.waits: dict[str, NotAccepted] = {}
+        self.idle = Idle(facts, now)
         for booking in self._bookings:
             self._enter(booking, facts.spec.reservations)
 
@@ -53,7 +57,9 @@ class Register:
         asks = booking.ledger is None
         if booking.ledger is not None:
             held = Held.of(booking, booking.ledger, seconds(rules.cleaningGap))
-            self.held[booking.uid], asks = follow(held, rules, self._now)
+            held, asks = follow(held, rules, self._now)
+            self.held[booking.uid] = self.idle.judge(booking, held)
+            asks = asks and self.held[booking.uid] is held
         if asks and booking.refusal is not None and booking.refusal.holds(booking):
             self.refusals[booking.uid] = booking.refusal
         elif asks and (self._crowd[booking.tenant] < MAX_ASKING or booking.series in self._series):
@@ -83,8 +89,17 @@ class Register:
                 for one in taken:
                     self.held[one.booking.uid] = one
                     self.refusals.pop(one.booking.uid, None)  # it waited in an earlier turn
+        if not got:
+            self._keep(book)
         book.drop_claims()
         return got
+
+    def _keep(self, book: Book) -> None:
+        """Let windows that are about to end go on for a step where nobody else wants the GPUs."""
+        for one in self.lasting():
+            keeps = one.booking.spec.onEnd == "Keep" and not one.booking.draining
+            if keeps and one.drain(self._rules) <= self._now < one.end:
+                self.held[one.booking.uid] = book.keep(one.booking.uid, self._rules)
 
     def _place(self, booking: Booking) -> tuple[int, datetime, str, str]:
         """Give its place in the line: a changed spec stands in it from when it was first seen, not from the creation."""
@@ -118,6 +133,9 @@ class Register:
             if booking.uid in self.waits:
                 since, position = instant(self._place(booking)[0]), places.get(booking.uid, 0)
                 verdicts[booking.uid] = replace(verdicts[booking.uid], since=since, position=position)
+        if self._rules.noShowAfter:
+            for uid, held in self.held.items():
+                verdicts[uid] = replace(verdicts[uid], first_used=self.idle.first_used(held.booking, held))
         return verdicts
 
     def _verdict(

@@ -72,9 +72,7 @@ class Desk:
             NotAccepted: when it is not accepted; what it holds already stays booked. If it waits for the pool, it claims
                 what it lacks, so that nobody who comes later takes it: as much as it could book, and no more.
         """
-        limits = self._limits(self._grant(booking))
-        if self._unit == "Clique":
-            limits = [*limits, domain_limit(OneDomain(self._domains, _stays_in(held, self._now)), self._gap)]
+        limits = self._limits_for(booking, held)
         if held is not None:
             self.drop(held)
         try:
@@ -92,6 +90,24 @@ class Desk:
             accepted = replace(accepted, domain=domain or "")
         self.enter(accepted)
         return accepted
+
+    def keep(self, held: Held, step: int) -> Held:
+        """Book a window a step longer if that fits beside everything that is booked or claimed."""
+        longer = replace(held, end=held.end + step, kept=held.kept + step)
+        try:
+            limits = self._limits_for(held.booking, held)
+        except NotAccepted:
+            return held  # nothing new is promised to the tenant
+        self.drop(held)
+        fits = all(limit.objection(longer.window) is None for limit in limits)
+        self.enter(longer if fits else held)
+        return longer if fits else held
+
+    def _limits_for(self, booking: Booking, held: Held | None) -> list[Limit]:
+        limits = self._limits(self._grant(booking))
+        if self._unit == "Clique":
+            limits = [*limits, domain_limit(OneDomain(self._domains, _stays_in(held, self._now)), self._gap)]
+        return limits
 
     def _book_claim(self, parts: Iterable[Booked], limits: Iterable[Limit]) -> None:
         for limit, part in product(limits, parts):

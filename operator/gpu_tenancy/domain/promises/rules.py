@@ -96,7 +96,7 @@ def _fixed(held: Held, rules: ReservationRules, now: int) -> str:
 
 def _check_only_more(booking: Booking, held: Held, wanted: Wanted) -> None:
     """Have what is given back late said apart from what is asked for, for it stays charged."""
-    if booking.spec.gpus < held.gpus or wanted.duration < held.end - held.start:
+    if booking.spec.gpus < held.gpus or wanted.duration < held.asked_end - held.start:
         raise NotAccepted(
             Reason.TWO_CHANGES,
             "it gives something back and asks for something else: first give back, and ask for more when that is taken",

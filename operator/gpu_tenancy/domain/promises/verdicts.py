@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from gpu_tenancy.domain.promises.windows import Held
 
 
+_TAKEN_BACK = "; it was taken back, since no pod used it"
+
+
 def refusal_of(booking: Booking, outcome: NotAccepted, *, change: bool) -> Refusal:
     """Write down why a request is not accepted; one for a change says that what was accepted stays."""
     if not change:
@@ -59,7 +62,7 @@ def promised(held: Held, pool: GpuPoolSpec, now: int, *, backed: int, lacks: Lac
     return Verdict(
         state,
         reason=state,
-        message=Wording(pool).fixed(held.gpus, held.start, held.end),
+        message=Wording(pool).fixed(held.gpus, held.start, held.end) + (_TAKEN_BACK if held.ended else ""),
         ledger=held.ledger,
         refusal=refusal,
         backed=backed if state is State.ACTIVE else 0,

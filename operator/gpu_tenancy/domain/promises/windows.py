@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gpu_tenancy.domain.calendar import Booked, instant, seconds
 from gpu_tenancy.domain.promises.facts import Ledger, State, Window
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gpu_tenancy.domain.promises.facts import Booking
 
 
+SHORTEST_STEP = 60
+"""In seconds; each step is a write."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A booking with the window that it was promised; instants and spans in seconds.
@@ -23,6 +27,8 @@ class Held:
         gap: how long its GPUs stay unpromised after the end.
         forfeited: GPU-seconds that were given back too late and stay charged.
         domain: the NVLink domain that its GPUs are in, or empty.
+        kept: how long it goes on beyond what was asked for.
+        ended: why it ended early, if the pool took it back.
     """
 
     booking: Booking
@@ -33,13 +39,25 @@ class Held:
     gap: int
     forfeited: int = 0
     domain: str = ""
+    kept: int = 0
+    ended: Literal["", "NoShow"] = ""
 
     @classmethod
     def of(cls, booking: Booking, ledger: Ledger, gap: int) -> Held:
         """Read what was promised."""
         start, end = ledger.window
-        accepted = seconds(ledger.accepted)
-        return cls(booking, seconds(start), seconds(end), ledger.gpus, accepted, gap, ledger.forfeited, ledger.domain)
+        return cls(
+            booking,
+            start=seconds(start),
+            end=seconds(end),
+            gpus=ledger.gpus,
+            accepted=seconds(ledger.accepted),
+            gap=gap,
+            forfeited=ledger.forfeited,
+            domain=ledger.domain,
+            kept=ledger.kept,
+            ended=ledger.ended,
+        )
 
     @property
     def rank(self) -> tuple[int, datetime, str, str]:
@@ -60,7 +78,14 @@ class Held:
     def ledger(self) -> Ledger:
         """What its status is to say."""
         window = Window(instant(self.start), instant(self.end))
-        return Ledger(window, self.gpus, instant(self.accepted), self.forfeited, self.domain)
+        return Ledger(
+            window, self.gpus, instant(self.accepted), self.forfeited, self.domain, kept=self.kept, ended=self.ended
+        )
+
+    @property
+    def asked_end(self) -> int:
+        """When it was to end when it was accepted."""
+        return self.end - self.kept
 
     @property
     def forfeit(self) -> Booked:
@@ -74,7 +99,16 @@ class Held:
     def shrunk(self, start: int, end: int, gpus: int, *, late: bool) -> Held:
         """Keep a part of it; what is given back too late is forfeited."""
         given_back = (self.end - self.start) * self.gpus - (end - start) * gpus
-        return replace(self, start=start, end=end, gpus=gpus, forfeited=self.forfeited + (given_back if late else 0))
+        forfeited = self.forfeited + (given_back if late else 0)
+        return replace(self, start=start, end=end, gpus=gpus, forfeited=forfeited, kept=0)
+
+    def taken_back(self, now: int) -> Held:
+        """End it now, since nobody came."""
+        return replace(self.shrunk(self.start, now, self.gpus, late=True), ended="NoShow")
+
+    def step(self, rules: ReservationRules) -> int:
+        """Say by how much it goes on at a time, if it is kept."""
+        return max(SHORTEST_STEP, seconds(rules.gracePeriod))
 
     def state(self, now: int) -> State:
         """Say where it stands; the end is not part of the window."""
@@ -149,9 +183,9 @@ def follow(held: Held, rules: ReservationRules, now: int) -> tuple[Held, bool]:
     spec, wanted = held.booking.spec, Wanted.of(held.booking.spec.window)
     start = wanted.nearest(held.start)
     end = start + wanted.duration
-    if (start, end, spec.gpus, spec.exclusivity) == (held.start, held.end, held.gpus, "None"):
+    if (start, end, spec.gpus, spec.exclusivity) == (held.start, held.asked_end, held.gpus, "None"):
         return held, False
-    less = end <= held.end and spec.gpus <= held.gpus
+    less = end <= held.asked_end and spec.gpus <= held.gpus
     fixed = held.fixed_from(rules) <= now
     may_start = start == held.start or (start > held.start and not fixed)
     if less and may_start and spec.exclusivity == "None":

@@ -84,6 +84,7 @@ class PoolController:
         self._engine = tools.engine
         self._executor = tools.executor
         self._clock = tools.clock
+        self._began = tools.clock.now()
         self._metrics = tools.metrics
         self._fleet = fleet
         self._decisions = decisions
@@ -119,6 +120,7 @@ class PoolController:
             bookings=bookings,
             standing=tuple(self._standing(name)),
             frozen=self._frozen(),
+            since=self._began,
         )
         decision = _together(decide(facts, now), windows)
         self._publish(name, decision, {tenant.name: (tenant.uid, tenant.generation) for tenant in tenants.values()})

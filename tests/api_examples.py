@@ -68,6 +68,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
                 "modifiableUntil": "24h",
                 "noticeBeforeEnd": "40m",
                 "gracePeriod": "10m",
+                "maximumOverrun": "15m",
                 "noShowAfter": "30m",
                 "cleaningGap": "5m",
                 "maximumShare": 80,

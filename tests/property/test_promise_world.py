@@ -64,11 +64,19 @@ class Pool(RuleBasedStateMachine):
 
     # What people do.
 
-    @rule(tenant=tenants, number=gpus, start=soon, length=lengths, wait=st.booleans(), late=st.booleans())
-    def reserve(self, *, tenant, number, start, length, wait, late) -> None:
+    @rule(
+        tenant=tenants,
+        number=gpus,
+        start=soon,
+        length=lengths,
+        wait=st.booleans(),
+        keep=st.booleans(),
+        late=st.booleans(),
+    )
+    def reserve(self, *, tenant, number, start, length, wait, keep, late) -> None:
         begin = (self.now - NOW) / timedelta(hours=1) + start - (2 if late else 0)
         self.number += 1
-        one = booking(f"r{self.number}", spec(number, begin, begin + length, wait=wait), tenant)
+        one = booking(f"r{self.number}", spec(number, begin, begin + length, wait=wait, keep=keep), tenant)
         self.bookings[one.uid] = replace(one, created=self.now - timedelta(hours=3))
 
     @rule(tenant=tenants, number=gpus, start=soon, length=lengths, room=soon, wait=st.booleans(), late=st.booleans())
@@ -145,7 +153,11 @@ class Pool(RuleBasedStateMachine):
         for uid, verdict in decision.verdicts.items():
             if data.draw(st.integers(0, 4)):
                 self.bookings[uid] = replace(
-                    self.bookings[uid], ledger=verdict.ledger, refusal=verdict.refusal, since=verdict.since
+                    self.bookings[uid],
+                    ledger=verdict.ledger,
+                    refusal=verdict.refusal,
+                    since=verdict.since,
+                    draining=verdict.draining,
                 )
 
     def write_quotas(self, decision: Decision, data: st.DataObject) -> None:

@@ -21,6 +21,7 @@ from gpu_tenancy.domain.promises import Reason
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.observability.metrics import Metrics
 from gpu_tenancy.reconcile import peerings, reservations, tenant_status
+from gpu_tenancy.reconcile.drain import OVERRUN
 from gpu_tenancy.reconcile.ownership import REFUSALS
 from gpu_tenancy.render.base_quota import base_quota
 from gpu_tenancy.runtime.settings import PREFIX, Settings
@@ -186,7 +187,7 @@ def test_every_event_is_listed() -> None:
     assert about_reservations
     assert about_tenants
     assert about_peerings
-    assert listed - {"ResidencyContradiction"} == about_reservations | about_tenants | about_peerings
+    assert listed - {"ResidencyContradiction"} == about_reservations | about_tenants | about_peerings | {OVERRUN}
 
 
 def test_the_criteria_of_each_control_are_listed() -> None:

@@ -197,6 +197,44 @@ def test_nobody_waits_for_a_pod_that_something_else_holds() -> None:
     assert plan_drain(view(OVER, pods=(stuck,)), END).wake is None
 
 
+def test_a_pod_that_does_not_go_is_deleted_by_force_once_and_reported() -> None:
+    stuck, spared = (
+        replace(POD, leaving=END),
+        replace(POD, name="spared", priority_class="gpu-other-reserved", leaving=END),
+    )
+    overruns = {"gpu-b200-reserved": timedelta(minutes=10), "gpu-other-reserved": timedelta(0)}
+    seen = DrainView({"night": OVER}, (), (stuck, spared), overruns=overruns)
+
+    assert plan_drain(seen, END + timedelta(minutes=9)) == Plan(wake=END + timedelta(minutes=10))
+    delete, emit = plan_drain(seen, END + timedelta(minutes=10)).operations
+    assert delete == Delete(POD.ref, "u", 0)
+    assert (emit.regarding, emit.reason, emit.note[:37]) == (
+        POD.ref,
+        "PodOverrun",
+        "pod p did not go for 10m after it sho",
+    )
+    held = replace(seen, pods=(replace(stuck, forced=True), spared))
+    assert plan_drain(held, END + timedelta(minutes=11)) == Plan(), "a finalizer holds it"
+    gone = replace(seen, phases={})
+    assert delete in plan_drain(gone, END + timedelta(minutes=10)).operations, "also when its reservation is gone"
+
+
+def test_a_pod_that_was_deleted_by_force_says_so() -> None:
+    raw = {
+        "metadata": {
+            "name": "p",
+            "namespace": "lab",
+            "uid": "u",
+            "creationTimestamp": "2026-12-01T10:00:00Z",
+            "deletionTimestamp": "2026-12-01T11:00:00Z",
+            "deletionGracePeriodSeconds": 0,
+        },
+        "spec": {"containers": []},
+    }
+
+    assert PodFacts.of(raw).forced
+
+
 def test_no_pod_is_taken_off_the_list_while_it_may_still_run() -> None:
     phase = replace(DRAINING, last_call=END)
 

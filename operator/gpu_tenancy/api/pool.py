@@ -43,6 +43,8 @@ class ReservationRules(ApiModel):
     """How long before the end the notice is given; at most half of the window."""
     gracePeriod: Duration = timedelta(minutes=10)
     """How long before the end pods are asked to go; at most a quarter of the window."""
+    maximumOverrun: Duration = timedelta(minutes=10)
+    """How long after it should be gone a pod is deleted by force; 0s for never."""
     noShowAfter: Duration = ZERO
     """How long a window may be open and unused before it is taken back; 0s for never."""
     cleaningGap: Duration = ZERO

@@ -2,7 +2,8 @@
 
 Pods are asked to go through the Eviction API from the start of the drain, with as much time as is left. Shortly
 before the end what still runs is deleted, disruption budgets or not. Pods of a Job go by suspending the Job, which
-keeps its progress and does not count as a failure. A reservation that is gone or over has no time left to give.
+keeps its progress and does not count as a failure. A reservation that is gone or over has no time left to give. What
+does not go even so, since its node is dead or hangs, is at last deleted by force: it must not hold up whoever is next.
 
 The drain of a suspended tenant is the same, for everything in its namespaces whatever it carries.
 """
@@ -13,9 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from gpu_tenancy.api.common import format_duration
 from gpu_tenancy.domain.naming import RESERVATION_LABEL, RESUMED_ANNOTATION
 from gpu_tenancy.reconcile.demand import extended_resources
-from gpu_tenancy.reconcile.plan import Delete, Evict, Operation, Plan, Ref, Update, plan
+from gpu_tenancy.reconcile.plan import Delete, Emit, Evict, Operation, Plan, Ref, Update, plan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -26,6 +28,7 @@ STUCK_AFTER = timedelta(seconds=60)
 # All pods of a namespace are listed then, for minutes maybe.
 COUNT_AGAIN = timedelta(seconds=5)
 _SHOWN_PROBLEMS = 5
+OVERRUN = "PodOverrun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class PodFacts:
     of_job: bool
     finished: bool
     leaving: datetime | None
+    forced: bool = False
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> PodFacts:
@@ -115,6 +119,7 @@ class PodFacts:
             of_job=any(owner["kind"] == "Job" for owner in metadata.get("ownerReferences", [])),
             finished=raw.get("status", {}).get("phase") in {"Succeeded", "Failed"},
             leaving=None if deletion is None else datetime.fromisoformat(deletion),
+            forced=metadata.get("deletionGracePeriodSeconds") == 0,
         )
 
     @property
@@ -142,12 +147,14 @@ class DrainView:
         pods: the pods that do, or that count against a reserved quota.
         limits: what the reserved quotas allow now.
         shut: the drain of the tenant, if it is being drained: then `jobs` and `pods` are all that there are, and all go.
+        overruns: by priority class, how long after it should be gone a pod is deleted by force; zero for never.
     """
 
     phases: Mapping[str, Phase]
     jobs: Sequence[JobFacts]
     pods: Sequence[PodFacts] = ()
     limits: Sequence[Limit] = ()
+    overruns: Mapping[str, timedelta] = field(default_factory=dict)
     shut: Phase | None = None
 
     def phase(self, one: JobFacts | PodFacts) -> Phase | None:
@@ -190,24 +197,28 @@ def plan_jobs(view: DrainView) -> Plan:
 def plan_drain(view: DrainView, now: datetime) -> Plan:
     """Decide which pods go now and how; wakes again until nobody is left who has to go."""
     operations: list[Operation] = []
-    waiting = False
+    wakes: list[datetime] = []
     staying: list[PodFacts] = []
+    going: list[tuple[PodFacts, Phase | None]] = []
     for pod in sorted(view.pods, key=lambda pod: (pod.created, pod.name)):
         if pod.finished:
             continue
         phase = view.phase(pod)
         if view.shut or (pod.reservation and (phase is None or phase.state in {"draining", "over"})):
-            waiting = waiting or not _is_stuck(pod, now)
-            operations.extend(_dismiss(pod, phase, now))
+            going.append((pod, phase))
         else:
             staying.append(pod)
-    for pod in _excess(staying, view.limits):
-        waiting = waiting or not _is_stuck(pod, now)
-        operations.extend(_dismiss(pod, None, now))
+    going += [(pod, None) for pod in _excess(staying, view.limits)]
+    for pod, phase in going:
+        overrun = view.overruns.get(pod.priority_class, timedelta(0))
+        forced = _force(pod, overrun, now)
+        operations += forced or _dismiss(pod, phase, now)
+        wakes += [] if forced else _look_again(pod, overrun, now)
     if view.shut is not None:
+        waiting = any(not _is_stuck(pod, now) for pod, _ in going)
         wake = now + (COUNT_AGAIN if waiting else STUCK_AFTER) if remainder(view, {}, now).pods else None
         return plan(operations, wake=wake)
-    return plan(operations, wake=now + CHECK_AGAIN if waiting else None)
+    return plan(operations, wake=min(wakes, default=None))
 
 
 def remainder(view: DrainView, blocked: Collection[Ref], now: datetime) -> Remainder:
@@ -231,6 +242,24 @@ def remainder(view: DrainView, blocked: Collection[Ref], now: datetime) -> Remai
 def _is_stuck(pod: PodFacts, now: datetime) -> bool:
     """Say whether a pod should long be gone: a finalizer or a dead node holds it, and looking again does not help."""
     return pod.leaving is not None and now > pod.leaving + STUCK_AFTER
+
+
+def _look_again(pod: PodFacts, overrun: timedelta, now: datetime) -> list[datetime]:
+    """Say when to look again; often only while that helps: a finalizer or a dead node holds what should long be gone."""
+    if not _is_stuck(pod, now) or pod.leaving is None:
+        return [now + CHECK_AGAIN]
+    return [pod.leaving + overrun] if overrun and not pod.forced else []
+
+
+def _force(pod: PodFacts, overrun: timedelta, now: datetime) -> list[Operation]:
+    """Delete by force what should have been gone for long, once; a finalizer may hold it even then."""
+    if pod.leaving is None or pod.forced or not overrun or now < pod.leaving + overrun:
+        return []
+    note = (
+        f"pod {pod.name} did not go for {format_duration(overrun)} after it should have: it is deleted by force; "
+        f"see to its node, where its containers may still run, and to its finalizers"
+    )
+    return [Delete(pod.ref, pod.uid, 0), Emit(pod.ref, pod.uid, "Warning", OVERRUN, note)]
 
 
 def _dismiss(pod: PodFacts, phase: Phase | None, now: datetime) -> list[Operation]:

@@ -150,7 +150,11 @@ class WorkloadController:
             async for page in self._client.list(POD, name, label_selector=RESERVATION_LABEL)
             for raw in page.items
         ]
-        plan = plan_drain(DrainView(phases, jobs, pods, limits), self._clock.now())
+        overruns = {
+            priority_class(pool, Tier.RESERVED): spec.reservations.maximumOverrun
+            for pool, spec in self._world.pool_specs().items()
+        }
+        plan = plan_drain(DrainView(phases, jobs, pods, limits, overruns), self._clock.now())
         self._vacated.discard(name)
         if plan.wake is not None:
             self._vacated.add(name)

@@ -87,6 +87,12 @@ SPECS: dict[str, list[dict[str, Any]]] = {
     "IndustrialTenant": [
         {
             "organization": {"legalName": "Example Robotics GmbH", "segment": "Enterprise", "costCenter": "4711"},
+            "contract": {
+                "validFrom": "2026-01-01T00:00:00Z",
+                "validUntil": "2027-01-01T00:00:00Z",
+                "serviceClass": "Committed",
+                "notice": "1440h",
+            },
             "owners": [
                 {"kind": "Group", "name": "neura-admins", "role": "Owner"},
                 {"kind": "ServiceAccount", "name": "gitops", "namespace": "flux-system", "role": "Editor"},

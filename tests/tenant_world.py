@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_tenancy.api.pool import GpuPoolSpec
 from gpu_tenancy.api.region import RegionSpec
 from gpu_tenancy.api.tenant import GrantStatus, IndustrialTenantSpec, IndustrialTenantStatus
+from gpu_tenancy.domain.contract import Standing
 from gpu_tenancy.domain.grants import shares
 from gpu_tenancy.domain.naming import TENANT_LABEL, Tier
 from gpu_tenancy.reconcile.diff import merge_patch
@@ -101,6 +102,7 @@ class Cluster:
     device_classes: dict[str, str] = field(default_factory=dict)
     storage_classes: frozenset[str] = frozenset({"fast", "slow"})
     platform: Platform = field(default_factory=Platform)
+    standing: Standing = field(default_factory=Standing)
     written: list[Operation] = field(default_factory=list)
     counting: bool = True
     _versions: Any = field(default_factory=lambda: itertools.count(1))
@@ -205,6 +207,7 @@ class Cluster:
             claims={namespace: self._holder(namespace) for namespace in listed},
             children=children,
             platform=self.platform,
+            contract=self.standing,
             peerings=self.peerings,
             remainders=self.remainders,
             audit=self.audit,

@@ -1023,6 +1023,68 @@ class TestKeeping:
         assert verdict(drained, spec=self.SPEC, at=10.9).draining
 
 
+class TestContracts:
+    def test_nothing_is_promised_before_a_contract_begins_or_beyond_its_end(self) -> None:
+        grants = (grant("neura", begins=hour(2), ends=hour(10)), AGILE)
+
+        for asked, reason in ((spec(8, 1, 3), Reason.CONTRACT_BEGINS), (spec(8, 9, 10.5), Reason.CONTRACT_ENDS)):
+            found = verdict(booking("r", asked), grants=grants)
+            assert (found.state, found.reason) == (State.REFUSED, reason)
+        assert (
+            "the contract ends at 2026-12-01T22:00:00Z: end by then, or ask the provider to extend it" in found.message
+        )
+        assert verdict(booking("r", spec(8, 2, 10)), grants=grants).state is State.SCHEDULED
+        flexible = booking("r", spec(8, between=(0, 20, 4), late=True))
+        assert verdict(flexible, grants=grants).ledger.window == window(6, 10)
+        full = promised("o", 60, 2, 8, "agile")
+        assert [one.end for one in verdict(booking("r", spec(8, 3, 5)), full, grants=grants).refusal.offers] == [
+            hour(10)
+        ]
+
+    def test_what_was_accepted_is_honoured_and_not_extended(self) -> None:
+        one = promised("r", 16, -1, 8)
+        grants = (grant("neura", ends=hour(-0.5)),)
+
+        decision = decide(facts(one, grants=grants), NOW)
+        assert (decision.verdicts["r"].state, reserved(decision, "neura")) == (State.ACTIVE, 16)
+        assert verdict(changed(one, spec(16, -1, 9)), grants=grants).refusal.reason == Reason.CONTRACT_ENDS
+        keeps = accepted(booking("r", spec(16, -1, 8, keep=True)), -1, 8)
+        assert verdict(keeps, grants=grants, spec=pool(reservations=rules(gracePeriod="10m")), at=7.9).draining
+
+    def test_a_refusal_is_asked_again_when_the_contract_was_extended(self) -> None:
+        asked = booking("r", spec(8, 9, 10.5))
+        world = facts(asked, grants=(grant("neura", ends=hour(10)),))
+        told = settled(world, decide(world, NOW))
+
+        assert (
+            decide(replace(told, grants=(grant("neura", ends=hour(11)),)), NOW).verdicts["r"].state is State.SCHEDULED
+        )
+
+    def test_a_guarantee_lasts_as_long_as_its_contract(self) -> None:
+        world = facts(grants=(grant("neura", 16, begins=hour(1), ends=hour(5)),))
+
+        seen = [(decide(world, hour(at)).promises["neura"].backed, decide(world, hour(at)).wake) for at in (0, 1, 5)]
+
+        assert seen == [(0, hour(1)), (16, hour(5)), (0, None)]
+
+    def test_who_is_committed_comes_first_where_not_all_can_be_backed(self) -> None:
+        grants = (grant("early", 40, age=9, granted=40, rank=2), grant("firm", 40, granted=40, rank=0))
+
+        promises = decide(facts(grants=grants, capacity=capacity(80, 50)), NOW).promises
+        assert (promises["firm"].backed, promises["early"].backed) == (40, 10)
+        new = (grant("early", 40, age=9, rank=2), grant("firm", 40, rank=0))
+        promises = decide(facts(grants=new, total=64), NOW).promises
+        assert (promises["firm"].granted, promises["early"].granted) == (40, 24)
+
+    def test_a_change_of_class_takes_nothing_from_anybody_who_has_it(self) -> None:
+        before = (grant("a", 32, granted=32), grant("b", 32, granted=32))
+        after = (replace(before[0], rank=2), replace(before[1], rank=0, guaranteed=40))
+
+        promises = decide(facts(grants=after), NOW).promises
+
+        assert (promises["a"].backed, promises["b"].backed) == (32, 32)
+
+
 class TestLosses:
     def test_the_latest_promise_gives_way_first(self) -> None:
         ones = [promised(name, 20, -1, 5, at=at) for name, at in (("third", -1), ("first", -3), ("second", -2))]

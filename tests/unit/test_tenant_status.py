@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from gpu_tenancy.api.tenant import GrantStatus
+from gpu_tenancy.domain.contract import Stage, Standing
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.reconcile.plan import Plan
 from tenant_world import NEURA, NOW, Cluster, events, foreign_namespace, policy_ref, spec, status_writes
@@ -158,3 +159,40 @@ def test_texts_of_any_length_fit_the_api(cluster):
     cluster.declare("neura", spec(namespaces=[{"name": one["name"]} for one in many]))
     assert len(events(cluster.settle("neura"))["NamespaceRefused"]) == 1000
     assert said(cluster)["Ready"] == ("False", "NotAdopted")
+
+
+TERMS = {"validFrom": "2026-01-01T00:00:00Z", "validUntil": "2027-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "conditions", "pods"),
+    [
+        (Stage.RUNNING, {}, None),
+        (Stage.ENDING, {"ContractEnding": ("True", "NoticeGiven")}, None),
+        (Stage.HONOURED, {"ContractEnding": ("True", "Honoured")}, None),
+        (
+            Stage.OVER,
+            {"ContractEnding": ("True", "ContractOver"), "Suspended": ("True", "ContractOver")},
+            "0",
+        ),
+        (Stage.AHEAD, {"Suspended": ("True", "ContractAhead")}, "0"),
+    ],
+)
+def test_a_contract_that_does_not_run_shuts_the_tenant_and_its_end_is_announced_once(
+    provisioned, stage, conditions, pods
+) -> None:
+    provisioned.provision(contract=TERMS)
+    open_ = provisioned.hard("train", "gpu-tenancy-base")["pods"]
+    provisioned.standing = Standing(stage)
+
+    written = provisioned.settle("neura")
+
+    assert said(provisioned) == {"Ready": ("True", "Reconciled"), **conditions}
+    assert provisioned.hard("train", "gpu-tenancy-base")["pods"] == (pods or open_)
+    assert provisioned.labels("train").get("gpu-tenancy.dev/suspended") == ("true" if pods else None)
+    assert ("ContractEnding" in events(written)) is ("ContractEnding" in conditions)
+    assert provisioned.reconcile("neura") == []
+    provisioned.standing = Standing()
+    provisioned.settle("neura")
+    assert said(provisioned) == {"Ready": ("True", "Reconciled")}
+    assert provisioned.hard("train", "gpu-tenancy-base")["pods"] == open_

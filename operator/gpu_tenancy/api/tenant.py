@@ -61,6 +61,27 @@ class Organization(ApiModel):
     """Where costs are booked."""
 
 
+class ContractTerms(ApiModel):
+    """How long the contract runs, and how firmly."""
+
+    validFrom: Instant | None = None
+    """When it begins; until then nothing starts and nothing is promised."""
+    validUntil: Instant | None = None
+    """When it is over; nothing is promised beyond this, and what was accepted is honoured."""
+    serviceClass: Literal["EarlyAccess", "OnDemand", "Committed"] = "OnDemand"
+    """Whose guarantees come first where a pool cannot back all: Committed before OnDemand before EarlyAccess."""
+    notice: Duration = timedelta(hours=720)
+    """How long before the end it is announced."""
+
+    rules = (
+        Rule(
+            "!(has(self.validFrom) && has(self.validUntil)) || self.validFrom < self.validUntil",
+            "validFrom is before validUntil",
+            lambda self: self.validFrom is None or self.validUntil is None or self.validFrom < self.validUntil,
+        ),
+    )
+
+
 class Owner(ApiModel):
     """Someone who works in the tenant's namespaces, and as what; several roles of one subject add up."""
 
@@ -225,6 +246,8 @@ class IndustrialTenantSpec(ApiModel):
 
     organization: Organization | None = None
     """Who the tenant is."""
+    contract: ContractTerms | None = None
+    """How long the contract runs; without it, for ever, as OnDemand."""
     owners: Annotated[list[Owner], Field(max_length=64), ListType("atomic")] = []
     """The people, groups and service accounts that work in the namespaces."""
     residency: Residency | None = None
@@ -418,7 +441,7 @@ class IndustrialTenantStatus(ApiModel):
     controls: Annotated[list[ControlStatus], Field(max_length=32), ListType("map", ("id",))] = []
     """What is enforced and how it was last seen to stand; `gpu-tenancy evidence` has each object of it."""
     conditions: Conditions = []
-    """Ready, Reconciling, Stalled, Suspended, GuaranteeShort, ResidencyViolated."""
+    """Ready, Reconciling, Stalled, Suspended, ContractEnding, GuaranteeShort, ResidencyViolated."""
 
 
 INDUSTRIAL_TENANT = Kind(

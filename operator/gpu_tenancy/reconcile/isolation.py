@@ -124,7 +124,11 @@ def _keep(contract: Contract, claim: Kept) -> Work:
         *role_bindings(name, spec.owners),
     ]
     own = _own(desired, spec.network)
-    desired.append(base_quota(name, spec.quota, suspended=spec.suspended, own=own, devices=contract.devices))
+    desired.append(
+        base_quota(
+            name, spec.quota, suspended=spec.suspended or contract.view.contract.shut, own=own, devices=contract.devices
+        )
+    )
     desired += _peerings(view, name)
     work = compare(desired, standing, _EVERYTHING, steady=steady, new=_new_peerings(view, name))
     _write_namespace(contract, claim, work, standing, steady=steady)
@@ -141,7 +145,7 @@ def _write_namespace(
         tenant=view.name,
         placement=Placement.of(spec.residency).name,
         default_pool=claim.declared.defaultPool,
-        suspended=spec.suspended,
+        suspended=spec.suspended or contract.view.contract.shut,
         pod_security=spec.workloads.podSecurity,
         allowed=_allowed(view, spec)
         | {

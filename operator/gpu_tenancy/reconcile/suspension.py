@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gpu_tenancy.api.common import format_instant
 from gpu_tenancy.api.tenant import DrainStatus
 from gpu_tenancy.domain.conditions import find
+from gpu_tenancy.domain.contract import Stage
 from gpu_tenancy.domain.naming import SUSPENDED_LABEL
 from gpu_tenancy.reconcile.drain import DEFAULT_GRACE, Phase
 
@@ -54,7 +55,7 @@ def suspension(
         now: begins a drain.
     """
     if not spec.suspended:
-        return None
+        return _by_contract(view, spec)
     if not _drains(spec):
         return Suspended("Cordoned", f"nothing new starts, what runs goes on; {_OPEN}")
     before = None if view.status is None else view.status.drain
@@ -75,6 +76,16 @@ def suspension(
     problems = [problem for one in known for problem in one.problems][:_SHOWN_PROBLEMS]
     message = "; ".join([f"{pods} pods are left; those that run at {deadline} are deleted", *problems, _OPEN])
     return Suspended("Draining", message, drain)
+
+
+def _by_contract(view: TenantView, spec: IndustrialTenantSpec) -> Suspended | None:
+    """Say that a contract that does not run shuts the tenant."""
+    stage, terms = view.contract.stage, spec.contract
+    if terms is None or not view.contract.shut:
+        return None
+    begins = terms.validFrom if stage is Stage.AHEAD else None
+    when = f"begins at {format_instant(begins)}" if begins else "is over: extend spec.contract.validUntil"
+    return Suspended(stage.value, f"nothing new starts, what runs goes on: the contract {when}")
 
 
 def _drains(spec: IndustrialTenantSpec) -> bool:

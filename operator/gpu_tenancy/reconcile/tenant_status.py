@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from gpu_tenancy.api.common import API_VERSION, Condition
+from gpu_tenancy.api.common import API_VERSION, Condition, format_instant
 from gpu_tenancy.api.tenant import MAX_NAMESPACES, GrantStatus, IndustrialTenantStatus, NamespaceStatus
 from gpu_tenancy.domain.conditions import clip_text, find, holds, set_condition, without
+from gpu_tenancy.domain.contract import Stage
 from gpu_tenancy.domain.grants import unassigned
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.audit import violation
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from gpu_tenancy.reconcile.views import TenantView
 
 _MAX_NOTE = 1000
+_ENDING = {
+    Stage.ENDING: "the contract ends at {}: nothing is promised beyond it; extend spec.contract.validUntil to go on",
+    Stage.HONOURED: "the contract ended at {}: nothing new is promised, and what was accepted is honoured",
+    Stage.OVER: "the contract ended at {}: the tenant is shut; extend spec.contract.validUntil to go on",
+}
 _MAX_REGIONS = 256
 _EVER_STOOD = frozenset({Reason.READY, Reason.PROGRESSING})
 _WRITING = "objects in the namespaces are being written, and their quotas counted by the controller-manager"
@@ -81,6 +87,7 @@ def report(
     suspended = suspension(view, spec, names, now)
     said = None if suspended is None else (suspended.reason, suspended.message)
     conditions = _flag(conditions, "Suspended", said, view.generation, now)
+    conditions = _flag(conditions, "ContractEnding", _ending(view, spec), view.generation, now)
     conditions = _flag(conditions, "GuaranteeShort", _shortage(view), view.generation, now)
     placement = Placement.of(spec.residency)
     conditions = _flag(conditions, "ResidencyViolated", violation(view, placement), view.generation, now)
@@ -218,6 +225,13 @@ def _closed_classes(view: TenantView, spec: IndustrialTenantSpec) -> Iterator[st
         )
 
 
+def _ending(view: TenantView, spec: IndustrialTenantSpec) -> tuple[str, str] | None:
+    stage, until = view.contract.stage, None if spec.contract is None else spec.contract.validUntil
+    if until is None or stage not in _ENDING:
+        return None
+    return stage.value, _ENDING[stage].format(format_instant(until))
+
+
 def _grant(view: TenantView, previous: IndustrialTenantStatus, grant: GpuGrant) -> GrantStatus:
     """Say what the pool decided; while it has not, what was said before, for that is the ledger of the guarantee."""
     before = next((one for one in previous.gpus if one.pool == grant.pool), None)
@@ -272,6 +286,9 @@ def _transitions(
     refused = [one for one in status.namespaces if one.reason in REFUSALS and before.get(one.name) != one.reason]
     if refused:
         yield _event(view, "Warning", "NamespaceRefused", "; ".join(f"{one.reason}: {one.message}" for one in refused))
+    ending, before_it = (find(one.conditions, "ContractEnding") for one in (status, previous))
+    if ending is not None and (before_it is None or before_it.reason != ending.reason):
+        yield _event(view, "Warning", "ContractEnding", ending.message)
     short = find(status.conditions, "GuaranteeShort")
     if short is not None and not holds(previous.conditions, "GuaranteeShort"):
         yield _event(view, "Warning", "GuaranteeShort", short.message)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from gpu_tenancy.domain.contract import Standing
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -60,6 +62,7 @@ class TenantView:
         children: the managed objects in these namespaces.
         foreign: namespaces that carry the tenant's label although another tenant lists them and, as its status says,
             stands there (`ownership.stands_in`): the label was tampered with, and the other puts it back.
+        contract: where the contract stands; one that is not running shuts the tenant.
         peerings: what both sides agreed on, by the tenant's namespace.
         remainders: what is left to go, of the namespaces that are being drained and whose pods were counted.
         audit: what audits found of it; None until everything was looked at.
@@ -84,6 +87,7 @@ class TenantView:
     platform: Platform = field(default_factory=Platform)
     invalid: str = ""
     foreign: frozenset[str] = frozenset()
+    contract: Standing = field(default_factory=Standing)
     peerings: Mapping[str, Sequence[Agreement]] = field(default_factory=dict)
     remainders: Mapping[str, Remainder] = field(default_factory=dict)
     audit: Audit | None = None

@@ -34,7 +34,7 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
         now: an aware instant.
     """
     at, here = seconds(now), promisable(facts.capacity, facts.spec, now)
-    guarantees, register = Guarantees(facts, here), Register(facts, at)
+    guarantees, register = Guarantees(facts, here, now), Register(facts, at)
     book = Book(facts, at, register.held.values(), guarantees.promised)
     register.held.update(book.held)
 
@@ -61,7 +61,7 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
         promises=guarantees.promises(),
         figures=_figures(allotments, facts.standing, book.free, at),
         overcommitted=sum(quota.committed for quota in facts.standing) > here,
-        wake=_wake(facts.spec, lasting, register.waits.values(), register.idle.wake, at),
+        wake=_wake(facts, lasting, register.waits.values(), register.idle.wake, at),
     )
 
 
@@ -127,13 +127,14 @@ def _figures(
 
 
 def _wake(
-    spec: GpuPoolSpec, lasting: Iterable[Held], waits: Iterable[NotAccepted], idle: Iterable[int], now: int
+    facts: PoolFacts, lasting: Iterable[Held], waits: Iterable[NotAccepted], idle: Iterable[int], now: int
 ) -> datetime | None:
     """Find the next instant at which time alone changes something."""
-    rules = spec.reservations
+    rules = facts.spec.reservations
     instants = [
         *(at for one in lasting for at in (one.start, one.notice(rules), one.drain(rules), one.end, one.occupied.end)),
-        *(seconds(at) for window in spec.maintenance for at in (window.start, window.end)),
+        *(seconds(at) for window in facts.spec.maintenance for at in (window.start, window.end)),
+        *(seconds(at) for grant in facts.grants for at in (grant.begins, grant.ends) if at is not None),
         *(at for outcome in waits for at in outcome.wake),
         *idle,
     ]

@@ -36,6 +36,8 @@ class Reason(StrEnum):
     NOT_A_TENANT = "NotATenant"
     TENANT_STALLED = "TenantStalled"
     NOT_GRANTED = "NotGranted"
+    CONTRACT_BEGINS = "ContractBegins"
+    CONTRACT_ENDS = "ContractEnds"
     NOT_SUPPORTED = "NotSupported"
     INVALID_RECURRENCE = "InvalidRecurrence"
     TOO_MANY_GPUS = "TooManyGpus"
@@ -64,6 +66,8 @@ OPEN = frozenset(
         Reason.NOT_A_TENANT,
         Reason.TENANT_STALLED,
         Reason.NOT_GRANTED,
+        Reason.CONTRACT_BEGINS,
+        Reason.CONTRACT_ENDS,
         Reason.NOT_SUPPORTED,
         Reason.TOO_MANY_GPUS,
         Reason.TOO_MANY_REQUESTS,
@@ -186,6 +190,8 @@ class Grant:
 
     Attributes:
         created: when the tenant was; older ones come first.
+        rank: by its class of service; lower ones come first.
+        begins, ends: when the contract does, if it does.
         guaranteed: what is asked for as always theirs.
         reservable: the ceiling for all its reservations at one instant.
         hours: the budget of its reservations, if it has one.
@@ -205,6 +211,13 @@ class Grant:
     shares: Mapping[str, Share] = field(default_factory=dict)
     asking: tuple[Asking, ...] = ()
     granted: int | None = None
+    rank: int = 1
+    begins: datetime | None = None
+    ends: datetime | None = None
+
+    def runs(self, now: datetime) -> bool:
+        """Say whether the contract has begun and is not over."""
+        return (self.begins is None or self.begins <= now) and (self.ends is None or now < self.ends)
 
 
 class QuotaKey(NamedTuple):

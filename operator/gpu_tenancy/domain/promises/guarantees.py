@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.naming import Tier
@@ -12,6 +12,7 @@ from gpu_tenancy.domain.promises.sharing import hand_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
     from gpu_tenancy.domain.promises.facts import Grant, PoolFacts
 
@@ -31,7 +32,7 @@ class _Claim:
 
 
 class Guarantees:
-    """The guarantees of a pool, oldest tenant first.
+    """The guarantees of a pool, by class of service, then oldest tenant first; those of contracts that do not run are none.
 
     A promise outlives a loss of capacity, so that maintenance does not hand it to a reservation. It is kept for the
     tenant even where no namespace has a share of it.
@@ -44,7 +45,7 @@ class Guarantees:
         unbacked: what of the capacity is left for others.
     """
 
-    def __init__(self, facts: PoolFacts, capacity: int) -> None:
+    def __init__(self, facts: PoolFacts, capacity: int, now: datetime) -> None:
         guaranteed = [quota for quota in facts.standing if quota.key.tier is Tier.GUARANTEED]
         standing = {quota.key.namespace: quota.hard for quota in guaranteed}
         self._used = {quota.key.namespace: quota.used for quota in guaranteed}
@@ -52,8 +53,9 @@ class Guarantees:
         self._frozen = {name: hard for name, hard in sorted(standing.items()) if name in facts.frozen}
         self._claims = [
             _Claim(grant, min(grant.guaranteed, _promised_before(grant, standing)))
-            for grant in sorted(facts.grants, key=lambda grant: (grant.created, grant.tenant))
+            for grant in (one if one.runs(now) else replace(one, guaranteed=0) for one in facts.grants)
         ]
+        self._claims.sort(key=lambda claim: (claim.grant.rank, claim.grant.created, claim.grant.tenant))
         self.unbacked = capacity - sum(self._frozen.values())
         for claim in self._claims:
             claim.backed = min(claim.kept, max(0, self.unbacked))

@@ -7,7 +7,17 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.calendar import BEGINNING, UNLIMITED, Booked, Calendar, agreed, instant, offers, seconds
+from gpu_tenancy.domain.calendar import (
+    BEGINNING,
+    FOREVER,
+    UNLIMITED,
+    Booked,
+    Calendar,
+    agreed,
+    instant,
+    offers,
+    seconds,
+)
 from gpu_tenancy.domain.promises.domains import OneDomain
 from gpu_tenancy.domain.promises.facts import Reason, Window
 from gpu_tenancy.domain.promises.limits import Limit, domain_limit, pool_limit, tenant_limits
@@ -96,6 +106,7 @@ class Desk:
         longer = replace(held, end=held.end + step, kept=held.kept + step)
         try:
             limits = self._limits_for(held.booking, held)
+            self._within_contract(held.booking, Wanted(held.start, held.start, longer.end - held.start))
         except NotAccepted:
             return held  # nothing new is promised to the tenant
         self.drop(held)
@@ -198,7 +209,7 @@ class Desk:
 
     def _choose(self, booking: Booking, held: Held | None, limits: Sequence[Limit]) -> tuple[int, int]:
         """Give start and end of the window to promise."""
-        wanted = admit(booking, held, self._rules, self._now)
+        wanted = self._within_contract(booking, admit(booking, held, self._rules, self._now))
         start = self._fixed(booking, wanted, limits) if wanted.fixed else self._flexible(booking, wanted, limits)
         end, horizon = start + wanted.duration, seconds(self._rules.horizon)
         if end > self._now + horizon:
@@ -211,6 +222,22 @@ class Desk:
                 claim=Booked(start, end, booking.spec.gpus),
             )
         return start, end
+
+    def _within_contract(self, booking: Booking, wanted: Wanted) -> Wanted:
+        """Leave of a window what the contract covers."""
+        grant = self._grants[booking.tenant]
+        first, last = wanted.first, wanted.last
+        if grant.begins is not None:
+            first = max(first, seconds(grant.begins))
+            if first > last:
+                text = f"the contract begins at {at(seconds(grant.begins))}: begin then or later"
+                raise NotAccepted(Reason.CONTRACT_BEGINS, text)
+        if grant.ends is not None:
+            last = min(last, seconds(grant.ends) - wanted.duration)
+            if first > last:
+                text = f"the contract ends at {at(seconds(grant.ends))}: end by then, or ask the provider to extend it"
+                raise NotAccepted(Reason.CONTRACT_ENDS, text)
+        return wanted._replace(first=first, last=last)
 
     def _fixed(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> int:
         window = Booked(wanted.first, wanted.first + wanted.duration, booking.spec.gpus)
@@ -252,7 +279,8 @@ class Desk:
                 wake = (claim.start + 1, *wake)  # then it claims another window, if it can
             text = f"{message}; it waits until it can be had"
             return NotAccepted(reason, text, waits=True, wake=wake, claim=claim)
-        horizon = self._now + seconds(self._rules.horizon)
+        ends = self._grants[booking.tenant].ends
+        horizon = min(self._now + seconds(self._rules.horizon), FOREVER if ends is None else seconds(ends))
         questions = self._questions(booking, wanted, limits, horizon)
         starts = offers(lambda start: agreed(questions, start), wanted.duration, max(wanted.first, self._now))
         hint = f"earliest fit {at(starts[0])}" if starts else f"nothing fits until {at(horizon)}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.capacity import PoolCapacity
 from gpu_tenancy.domain.conditions import holds
+from gpu_tenancy.domain.contract import CLASS_RANK
 from gpu_tenancy.domain.grants import Share, shares
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import Asking, Booking, Grant, PoolFacts, QuotaKey, StandingQuota, State, decide
@@ -189,6 +190,7 @@ class PoolController:
     def _grant(self, pool: str, tenant: Tenant) -> Grant:
         grant = next(grant for grant in tenant.spec.gpus if grant.pool == pool)
         before = next((grant.granted for grant in tenant.status.gpus if grant.pool == pool), None)
+        terms = tenant.spec.contract
         return Grant(
             tenant=tenant.name,
             created=tenant.creation_timestamp,
@@ -199,6 +201,9 @@ class PoolController:
             shares=dict(self._shares(grant, tenant)),
             asking=tuple(self._asking(grant, tenant)) if grant.sharing == "Shared" else (),
             granted=before,
+            rank=CLASS_RANK["OnDemand" if terms is None else terms.serviceClass],
+            begins=None if terms is None else terms.validFrom,
+            ends=None if terms is None else terms.validUntil,
         )
 
     def _asking(self, grant: GpuGrant, tenant: Tenant) -> Iterator[Asking]:

@@ -170,6 +170,7 @@ class Controllers:
         if new is None:
             self._metrics.reservation_gone(key.namespace, key.name)
             self._workloads.vacate(key.namespace)
+            self._add(Topic.TENANT, [self._world.owner(key.namespace)])  # its contract may have waited for this
 
     def _peering_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
         self._add(Topic.PEERINGS, [key.namespace])

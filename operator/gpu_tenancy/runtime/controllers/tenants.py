@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpu_tenancy.api.tenant import GrantStatus
 from gpu_tenancy.domain.conditions import find
+from gpu_tenancy.domain.contract import Standing, promised_until
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.observability.metrics import QuotaSeries
@@ -64,6 +65,7 @@ class TenantController:
         if self._waits_for_pools(tenant):
             return
         view = self._view(name)
+        self._engine.alarms.set(Key(Topic.TENANT, name), view.contract.wake)
         plan = plan_tenant(view, self._clock.now())
         try:
             with self._raises.of(plan):
@@ -116,6 +118,7 @@ class TenantController:
             claims={namespace: world.holder(namespace) for namespace in listed},
             children={ref: child for namespace in namespaces for ref, child in world.children(namespace).items()},
             platform=self._platform,
+            contract=self._contract(readable, namespaces),
             invalid=tenant.problem if isinstance(tenant, Broken) else "",
             foreign=frozenset(namespace for namespace in namespaces if world.is_foreign(namespace, name)),
             peerings={
@@ -126,6 +129,17 @@ class TenantController:
             remainders=self._remainders.of(namespaces),
             audit=self._audits.of(name),
         )
+
+    def _contract(self, tenant: Tenant | None, namespaces: Iterable[str]) -> Standing:
+        if tenant is None:
+            return Standing()
+        promised = [
+            promised_until(entry.value.status)
+            for namespace in namespaces
+            for entry in self._world.reservations.by("namespace", namespace)
+        ]
+        last = max((at for at in promised if at is not None), default=None)
+        return Standing.of(tenant.spec.contract, last, self._clock.now())
 
     def _allotments(self, namespaces: Iterable[str]) -> Mapping[tuple[str, str, Tier], int]:
         """Pick what the pools allot to these namespaces."""
@@ -148,7 +162,7 @@ class TenantController:
             reserved = sum(decision.targets.get(QuotaKey(namespace, Tier.RESERVED), 0) for namespace in namespaces)
             grants[grant.pool] = GrantStatus(
                 pool=grant.pool,
-                guaranteed=grant.guaranteed,
+                guaranteed=decision.promises[tenant.name].asked,
                 granted=decision.promises[tenant.name].granted,
                 backed=decision.promises[tenant.name].backed,
                 spot=grant.spot,

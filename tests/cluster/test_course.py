@@ -1,0 +1,98 @@
+"""The example of a course: thirty seats with a slice each, in class and out of it, and nothing left of it afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
+from cluster.test_operator import pod, region
+from gpu_tenancy.localcluster import ControlPlane, LocalClusterError, nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+COURSE = ROOT / "examples" / "course"
+SLICE = "nvidia.com/mig-1g.24gb"
+SEATS = 30
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with ControlPlane(tmp_path_factory.mktemp("course-cluster")) as control_plane:
+        install_charts(control_plane, ROOT)
+        asyncio.run(nodes.add(control_plane, model="rtx-pro", count=1, region="eu-de", mig="all-1g.24gb"))
+        cluster = Cluster(control_plane)
+        pool = yaml.safe_load((COURSE / "pool.yaml").read_text())
+        # Classes begin at the quarter of an hour; this one begins in a few seconds.
+        pool["spec"]["reservations"] |= {"step": "1s", "noticeBeforeEnd": "2s", "gracePeriod": "2s"}
+        cluster.apply(region("eu-de", "DE", ["DE", "EU", "EEA"]), pool)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
+    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("course") / "operator.log") as running:
+        yield running
+
+
+def sliced(name: str, seat: str) -> dict[str, Any]:
+    one = pod(name, seat)
+    one["metadata"]["labels"] = {"gpu-tenancy.dev/reservation": "class"}
+    one["spec"]["containers"][0]["resources"] = {"limits": {SLICE: 1}}
+    return one
+
+
+def reservations(cluster: Cluster) -> list[dict[str, Any]]:
+    return cluster.list("gpureservations")
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_class_has_its_slices_while_it_is_taught_and_is_gone_afterwards(cluster: Cluster, tmp_path: Path) -> None:
+    start = (datetime.now(UTC) + timedelta(seconds=40)).replace(microsecond=0)
+    values = {
+        "course": "ml",
+        "students": ["ada", "grace"],
+        "window": {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ"), "duration": "25s"},
+        "recurrence": {"rule": "FREQ=DAILY;COUNT=3", "timeZone": "Europe/Berlin"},
+    }
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    cluster.control_plane.helm("install", "ml", str(COURSE), "--values", str(tmp_path / "values.yaml"))
+
+    cluster.until("itn", "ml", "Ready", "True")
+    assert cluster.get("itn", "ml")["status"]["readyNamespaces"] == f"{SEATS}/{SEATS}"
+    eventually(lambda: all("window" in one.get("status", {}) for one in reservations(cluster)))
+    assert [len(one["status"]["occurrences"]) for one in reservations(cluster)] == [3] * SEATS
+
+    ada = cluster.control_plane.kubeconfig("ada")
+    with pytest.raises(LocalClusterError, match="cannot create resource"):
+        cluster.create(sliced("theirs", "ml-seat-02"), kubeconfig=ada)
+    with pytest.raises(LocalClusterError, match="exceeded quota"):
+        cluster.create(sliced("early", "ml-seat-01"), kubeconfig=ada)
+    cluster.kubectl("apply", "-n", "ml-seat-02", "-f", str(COURSE / "exercise.yaml"))
+
+    cluster.until("gres", "class", "Active", "True", "ml-seat-01")
+    cluster.create(sliced("mine", "ml-seat-01"), kubeconfig=ada)
+    with pytest.raises(LocalClusterError, match="exceeded quota"):
+        cluster.create(sliced("more", "ml-seat-01"), kubeconfig=ada)
+    eventually(lambda: cluster.get("pod", "mine", "ml-seat-01")["status"].get("phase") == "Running")
+    eventually(lambda: cluster.get("job", "exercise", "ml-seat-02")["spec"]["suspend"] is False)
+
+    cluster.until("gres", "class", "Active", "False", "ml-seat-01")
+    eventually(lambda: cluster.get("pod", "mine", "ml-seat-01") is None)
+    eventually(lambda: cluster.get("job", "exercise", "ml-seat-02")["spec"]["suspend"] is True)
+    following = cluster.get("gres", "class", "ml-seat-01")["status"]
+    assert following["window"]["start"][:10] > values["window"]["start"][:10], json.dumps(following)
+
+    cluster.control_plane.helm("uninstall", "ml")
+    eventually(lambda: not [one for one in cluster.list("namespaces") if one["metadata"]["name"].startswith("ml-")])
+    assert cluster.get("itn", "ml") is None
+    assert cluster.get("pool", "rtx-pro-1g24gb")["status"]["reserved"] == 0

@@ -296,10 +296,10 @@ _FROM_THE_POLICIES = {
     "E09": ("pods: runs outside its placement", "pods: runs while its tenant is suspended", "pods: selects the nodes of another pool than it is counted in", "pods: chooses its node", "pods: chooses its scheduler", "pods: tolerates the taint of a resource that is not granted", "pods: tolerates a pool without GPUs", "pods: tolerates another pool", "pods: tolerates every pool", "pod-updates: adds a toleration"),
     "E10": ("pods: tolerates everything", "pods: tolerates cordoned nodes"),
     "E11": ("pods: is counted in another pool than it selects", "pods: is counted in another tier than it says", "pods: takes a GPU priority without GPUs", "pods: takes a priority of the platform", "pods: takes a priority of the platform with GPUs"),
-    "E12": ("pods: takes a MIG profile that is not granted", "pods: takes a shared GPU in an init container", "pods: takes devices of a class by their implicit name", "pods: takes an extended resource that nobody offers", "pods: sets up the driver without GPUs", "pods: sees all GPUs without asking for any", "pods: sees more GPUs than it asks for", "pods: sees all GPUs from an init container", "pods: hides in a field which GPUs it sees", "pod-updates: sees all GPUs from an ephemeral container", "resource-claims: claims devices of a class that is not granted", "resource-claims: claims them if nothing else is there", "resource-claims: claims them beside others", "resource-claims: has a template claim them", "resource-claims: claims all devices there are", "resource-claims: claims all devices as one of several", "accelerators: takes GPUs that no quota counts", "accelerators: takes GPUs that no quota counts in an init container", "accelerators: takes devices by their implicit name", "accelerators: takes devices by a claim that no quota counts", "accelerators: claims devices that no quota counts"),
+    "E12": ("pods: takes a MIG profile that is not granted", "pods: takes a shared GPU in an init container", "pods: takes devices of a class by their implicit name", "pods: takes an extended resource that nobody offers", "pods: sets up the driver without GPUs", "pods: sees all GPUs without asking for any", "pods: sees more GPUs than it asks for", "pods: sees all GPUs from an init container", "pods: hides in a field which GPUs it sees", "pods: takes all channels between nodes", "pods: partitions the GPUs of the node", "pods: names GPUs by a mount", "pods: names GPUs by an annotation", "pod-updates: sees all GPUs from an ephemeral container", "resource-claims: claims devices of a class that is not granted", "resource-claims: claims them if nothing else is there", "resource-claims: claims them beside others", "resource-claims: has a template claim them", "resource-claims: claims all devices there are", "resource-claims: claims all devices as one of several", "accelerators: takes GPUs that no quota counts", "accelerators: takes GPUs that no quota counts in an init container", "accelerators: takes devices by their implicit name", "accelerators: takes devices by a claim that no quota counts", "accelerators: claims devices that no quota counts"),
     "E14": ("pod-updates: moves a pod to another pool", "pod-updates: moves a pod to another tier", "pod-updates: moves a pod out of its reservation", "pod-updates: moves a pod to another reservation"),
     "E16": ("services: catches traffic to foreign addresses",),
-    "E18": ("services: leads around network policies by a name", "services: opens a port of every node", "services: opens a service later", *(f"ingresses: {does}" for does in ("serves the host of another", "serves what is above its hosts", "serves a host that ends alike", "serves every host", "serves more hosts than its own", "takes the certificate of another host", "takes the certificate of every host", "serves what nobody else does", "configures the controller", "serves another host by an annotation")), *(f"routes: {does}" for does in ("serves the host of another", "serves every host of a gateway", "leads to another namespace", "copies requests to another namespace", "copies requests to another namespace for one backend", "catches the traffic of a service"))),
+    "E18": ("services: leads around network policies by a name", "services: opens a port of every node", "services: opens a service later", "services: publishes the host of another", "services: publishes the host of another later", *(f"ingresses: {does}" for does in ("serves the host of another", "serves what is above its hosts", "serves a host that ends alike", "serves every host", "serves more hosts than its own", "takes the certificate of another host", "takes the certificate of every host", "serves what nobody else does", "configures the controller", "serves another host by an annotation")), *(f"routes: {does}" for does in ("serves the host of another", "serves every host of a gateway", "leads to another namespace", "copies requests to another namespace", "copies requests to another namespace for one backend", "catches the traffic of a service", "publishes the host of another"))),
     "E19": ("network-policies: lets everyone in", "network-policies: lets every namespace in", "network-policies: lets another tenant in", "network-policies: reaches the internet", "network-policies: reaches everyone on a port"),
     "E21": ("volume-claims: chooses a volume", "volume-claims: chooses among the volumes that are there", "volume-claims: chooses a volume in a template", "volume-claims: names a class that keeps what is deleted", "volume-claims: names such a class in a template", "volume-claims: leaves the class to whoever sets the default", "volume-claims: takes any volume without a class", "volume-claims: copies from what is no volume", "volume-claims: copies from an object of its own making", "pods: has a driver mount what it writes out"),
     "E22": ("images: runs an image of somebody else", "images: runs an image from a path that begins alike", "images: leaves the registry to the node", "images: runs such an image first", "images: mounts such an image", "images: changes to such an image later", "images: debugs with such an image"),
@@ -318,8 +318,10 @@ _SECOND_WALLS = {
     "services: opens a port of every node": BASE,
     "services: opens a service later": BASE,
 }
-# In the policies' table no quotas stand; here a MIG slice belongs to the pool that has it.
+# In the policies' table no quotas stand; here a MIG slice belongs to the pool that has it. And there a class is replaced,
+# which takes the mutation.
 _CONTROLS = {
+    "pods: takes a priority of the platform with GPUs": gpu_pod(),
     "pods: takes a MIG profile that is not granted": pod({POOL_LABEL: "mig"}, limits={"nvidia.com/mig-1g.23gb": 1}),
 }
 
@@ -359,13 +361,12 @@ ESCAPES = _lettered([
 ])  # fmt: skip
 
 ELSEWHERE = {
-    "E13": "a race between namespaces has no single answer; tests/property/test_promise_world.py looks after every write",
-    "E14": "the end of a window is the operator's work; tests/cluster/test_operator.py, test_drain.py",
-    "E15": "a container that breaks out of its node is beyond an API server; README, What it does not do yet",
-    "E20": "DNS answers every pod; docs/operations.md",
-    "E24": "a finalizer keeps an object, not its GPUs: the operator's work; tests/cluster/test_operator.py",
+    "E13": "a race between namespaces has no single answer: tests/property/test_promise_world.py looks after every write",
+    "E15": "a container that breaks out of its node is beyond an API server: README.md, What it does not do yet",
+    "E20": "DNS answers every pod: docs/operations.md, What is left to you",
+    "E24": "a finalizer keeps an object, not its GPUs: a window ends by the clock, tests/unit/test_promises.py",
     "E32": "there is no webhook that could fail; the column `stopped` is this very check",
     "E33": "no label or annotation of a tenant is copied to anything: there is no request to try",
-    "E34": "how a GitOps engine is set up is the platform's choice; docs/operations.md",
+    "E34": "whose rights a GitOps engine has is the platform's choice: docs/operations.md, What is left to you",
 }
 """What an API server cannot decide, and who does."""

@@ -89,6 +89,15 @@ def test_what_makes_no_sense_is_refused_with_what_to_do(world: World, manifest: 
     assert "rival" not in message.replace(RIVALS, "")
 
 
+def test_a_region_whose_certificate_has_expired_says_so_and_stays(world: World) -> None:
+    certificates = [{"name": "C5", "validUntil": "2020-01-01"}, {"name": "TISAX", "validUntil": "2099-01-01"}]
+    world.api.must(create(REGION, region("old", "DE", "DE", certificates=certificates)))
+    message = world.cluster.until("regions", "old", "CertificateExpired", "True")["message"]
+    assert message.startswith("C5: no longer valid; renew spec.certificates")
+    assert world.cluster.condition("regions", "old", "Ready")["status"] == "True"
+    world.api.must(delete(REGION, "old"))
+
+
 @pytest.mark.parametrize(
     ("tenant", "namespace"), [("acme", OWN), ("acme", SECOND), ("nobody", "nowhere"), ("rival", OWN), ("acme", RIVALS)]
 )

@@ -162,3 +162,28 @@ def test_a_region_counts_its_nodes_once() -> None:
     assert status_of(plan)["nodes"] == 12
     assert conditions_of(plan) == {"Ready": ("True", "Catalogued")}
     assert plan_region(parse(REGION, {**raw, "status": status_of(plan)}), 12, NOW) == Plan()
+
+
+def test_a_region_says_which_of_its_certificates_have_expired_from_the_day_after() -> None:
+    ends = {"C5": "2027-03-31", "ISO 27001": "2027-01-31", "TISAX": "2027-12-31"}
+    raw = {
+        "metadata": METADATA | {"name": "eu-de"},
+        "spec": {
+            "country": "DE",
+            "jurisdictions": ["DE"],
+            "nodeSelector": {"matchLabels": {"a": "b"}},
+            "certificates": [{"name": name, "validUntil": day} for name, day in ends.items()],
+        },
+    }
+    last, next_day = datetime(2027, 3, 31, 23, 59, 59, tzinfo=UTC), datetime(2027, 4, 1, tzinfo=UTC)
+
+    before = plan_region(parse(REGION, raw), 12, last)
+    after = plan_region(parse(REGION, raw | {"status": status_of(before)}), 12, next_day)
+
+    assert before.wake == next_day
+    assert status_of(before)["conditions"][1]["message"].startswith("ISO 27001: no longer valid; renew")
+    assert conditions_of(after)["CertificateExpired"] == ("True", "Expired")
+    assert status_of(after)["conditions"][1]["message"].startswith("C5, ISO 27001: no longer valid")
+    assert after.wake == datetime(2028, 1, 1, tzinfo=UTC)
+    renewed = raw | {"spec": raw["spec"] | {"certificates": []}, "status": status_of(after)}
+    assert set(conditions_of(plan_region(parse(REGION, renewed), 12, next_day))) == {"Ready"}

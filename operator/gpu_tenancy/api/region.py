@@ -56,7 +56,7 @@ class RegionStatus(ApiModel):
     nodes: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Nodes in the region."""
     conditions: Conditions = []
-    """Ready."""
+    """Ready, CertificateExpired."""
 
 
 REGION = Kind(

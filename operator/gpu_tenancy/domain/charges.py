@@ -79,14 +79,14 @@ def account(
     """
     gone: Counter[int] = Counter()
     known = [one for one in present.values() if one.fixed < record.until]
-    for span in record.spans:
+    for span in (span for span in record.spans if span.end > now):
         lost = span.present - sum(one.within(span.start, span.end) for one in known) if before is None else 0
         same = (span.start, span.end) == period_of(span.start, period)
         # A period of another length counts in the present one, and there with all of it.
         gone[span.start if same else period_of(now, period)[0]] += span.gone + max(0, lost)
     if before is not None:
-        gone += _by_period((one for uid, one in before.items() if uid not in present), period)
-    there = _by_period(fixed_before(present, now).values(), period)
+        gone += _by_period((one for uid, one in before.items() if uid not in present), period, now)
+    there = _by_period(fixed_before(present, now).values(), period, now)
     spans = tuple(
         Span(start, end, there[start], gone[start])
         for start, end in sorted(period_of(start, period) for start in there.keys() | gone.keys())
@@ -103,9 +103,11 @@ def fixed_before(charges: Mapping[str, Charge], at: int) -> dict[str, Charge]:
     return {uid: one for uid, one in charges.items() if one.fixed < at}
 
 
-def _by_period(charges: Iterable[Charge], period: Period) -> Counter[int]:
+def _by_period(charges: Iterable[Charge], period: Period, now: int) -> Counter[int]:
+    """Add up by the start of each period, those that are over left out: most windows are long past."""
     total: Counter[int] = Counter()
-    for one in charges:
+    begin = period_of(now, period)[0]
+    for one in (one for one in charges if one.end > begin):
         for start, end in parts_of(one.start, one.end, period):
             total[period_of(start, period)[0]] += (end - start) * one.gpus
         total[period_of(one.start, period)[0]] += one.forfeited

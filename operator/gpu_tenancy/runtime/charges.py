@@ -57,8 +57,12 @@ class Charges:
 
 def next_fixed(bookings: Iterable[Booking], rules: ReservationRules, now: datetime) -> datetime | None:
     """Find the next instant at which a window that was not fixed before is to be written down."""
-    fixed = [_charge(one.ledger, rules).fixed for one in bookings if one.ledger is not None]
-    coming = [at + 1 for at in fixed if at >= seconds(now)]
+    coming = [
+        fixed + 1
+        for one in bookings
+        if one.ledger is not None and one.ledger.window.end > now
+        if (fixed := _charge(one.ledger, rules).fixed) >= seconds(now)
+    ]
     return instant(min(coming)) if coming else None
 
 

@@ -5,6 +5,7 @@ What was used while nobody looked counts as it was found: mostly the same pods r
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -93,8 +94,13 @@ class Meter:
         # A window that was not open at the last reading has been used since then as it is now.
         pieces = current | last.pieces
         owners = {one.uid: one.tenant for one in tenures} | last.owners
+        own: defaultdict[str, list[Piece]] = defaultdict(list)
+        gone = set()
         for uid, piece in pieces.items():
-            if uid in reservations:
+            own[owners[uid]].append(piece)
+            if uid not in reservations:
+                gone.add(owners[uid])
+            else:
                 counter = last.reservations.get(uid) or _of_reservation(reservations[uid], piece.start)
                 last.reservations[uid] = counter
                 counter.count(at, [piece])
@@ -103,9 +109,8 @@ class Meter:
             counter = last.tenants.get(tenant.uid) or _of_tenant(tenant, pool, at)
             last.tenants[tenant.uid] = counter
             rate = (reading.held if last.held is None else last.held).get(tenant.name, Amounts())
-            own = [piece for uid, piece in pieces.items() if owners[uid] == tenant.name]
-            gone = any(owners[uid] == tenant.name and uid not in reservations for uid in pieces)
-            if counter.count(at, [Piece(0, FOREVER, rate), *own], at_once=gone):
+            rates = [Piece(0, FOREVER, rate), *own[tenant.name]]
+            if counter.count(at, rates, at_once=tenant.name in gone):
                 new.add(tenant.name)
         last.pieces, last.held = current, reading.held
         last.owners = {one.uid: one.tenant for one in tenures}

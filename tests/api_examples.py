@@ -272,6 +272,7 @@ STATUSES: dict[str, list[dict[str, Any]]] = {
             "ended": "NoShow",
             "firstUsedTime": "2026-12-01T20:05:00Z",
             "domain": "5a0c2f1e-7c1d-4a0c-9a51-0d4f3f3a9a10.3",
+            "nodes": ["gb200-001", "gb200-002"],
             "acceptedTime": "2026-11-01T00:00:00Z",
             "usage": {
                 "until": "2026-12-02T06:00:00Z",

@@ -13,18 +13,21 @@ from gpu_tenancy.domain.naming import (
     ACCELERATORS_ANNOTATION,
     ADOPT_LABEL,
     DEVICE_CLASSES_ANNOTATION,
+    EXCLUSIVE_ANNOTATION,
     HOSTS_ANNOTATION,
     LOAD_BALANCERS_ANNOTATION,
     MANAGED_BY_LABEL,
     NODE_PLACEMENT_PREFIX,
     NODE_POOL_LABEL,
     NODE_REGION_LABEL,
+    NODE_RESERVATION_PREFIX,
     OPERATOR,
     PLACEMENT_LABEL,
     POOL_LABEL,
     POOL_TAINT,
     REGISTRIES_ANNOTATION,
     RESERVATION_LABEL,
+    RESERVATION_TAINT,
     STORAGE_CLASSES_ANNOTATION,
     SUSPENDED_LABEL,
     TENANT_LABEL,
@@ -130,6 +133,14 @@ def pool_toleration(pool: str) -> dict[str, str]:
     return {"key": POOL_TAINT, "operator": "Equal", "value": pool, "effect": "NoSchedule"}
 
 
+def own_nodes(namespace: str) -> dict[str, str]:
+    return {"key": RESERVATION_TAINT, "operator": "Equal", "value": namespace}
+
+
+# In namespace train, reservations solo and duo have nodes of their own.
+SOLO, SOLO_KEY = {RESERVATION_LABEL: "solo"}, NODE_RESERVATION_PREFIX + "train"
+
+
 def handwritten(pool: str = "b200", tier: Tier = Tier.GUARANTEED) -> dict[str, Any]:
     """The fields that a GPU pod needs where nothing fills them in."""
     return {
@@ -157,6 +168,12 @@ POD_SCENARIOS = [
     ("invents a tier", gpu_pod({TIER_LABEL: "gold"}), gpu_pod({TIER_LABEL: "spot"}), "write spot, guaranteed or nothing"),
     ("calls itself reserved without a reservation", gpu_pod({TIER_LABEL: "reserved"}), gpu_pod({RESERVATION_LABEL: "nightly"}), f"{RESERVATION_LABEL}: <name>"),
     ("is of a reservation and spot at once", gpu_pod({RESERVATION_LABEL: "nightly", TIER_LABEL: "spot"}), gpu_pod({RESERVATION_LABEL: "nightly", TIER_LABEL: "reserved"}), f"remove the label {TIER_LABEL}: spot"),
+    ("leaves the nodes of its reservation", gpu_pod(SOLO, nodeSelector={SOLO_KEY: "duo"}), gpu_pod(SOLO, nodeSelector={SOLO_KEY: "solo"}), f'write spec.nodeSelector "{SOLO_KEY}": "solo"'),
+    ("comes to reserved nodes without a reservation", gpu_pod(tolerations=[own_nodes("train")]), gpu_pod(SOLO, tolerations=[own_nodes("train")]), f"do not tolerate {RESERVATION_TAINT}"),
+    ("comes to reserved nodes with a reservation that has none", gpu_pod({RESERVATION_LABEL: "nightly"}, tolerations=[own_nodes("train")]), gpu_pod({RESERVATION_LABEL: "nightly"}), f"do not tolerate {RESERVATION_TAINT}"),
+    ("comes to the nodes of somebody else", gpu_pod(SOLO, tolerations=[own_nodes("serve")]), gpu_pod(SOLO), f"do not tolerate {RESERVATION_TAINT}"),
+    ("comes to reserved nodes without GPUs", pod(SOLO, tolerations=[own_nodes("train")]), pod(SOLO), f"do not tolerate {RESERVATION_TAINT}"),
+    ("is of a reservation where nothing says whether it has nodes", gpu_pod({RESERVATION_LABEL: "nightly"}, namespace="unsaid"), gpu_pod({RESERVATION_LABEL: "nightly"}), EXCLUSIVE_ANNOTATION),
     ("names no pool where there is no default", gpu_pod(namespace="serve"), gpu_pod({POOL_LABEL: "b200"}, namespace="serve"), f"write the label {POOL_LABEL}: <pool>"),
     ("selects the nodes of another pool than it is counted in", gpu_pod(nodeSelector={NODE_POOL_LABEL: "rtx-pro"}), gpu_pod({POOL_LABEL: "rtx-pro"}, nodeSelector={NODE_POOL_LABEL: "rtx-pro"}), f'write spec.nodeSelector "{NODE_POOL_LABEL}": "b200"'),
     ("is counted in another pool than it selects", gpu_pod(priorityClassName="gpu-rtx-pro-guaranteed"), gpu_pod(priorityClassName="gpu-b200-guaranteed"), 'spec.priorityClassName "gpu-b200-guaranteed"'),
@@ -267,6 +284,7 @@ NAMESPACE_SCENARIOS = [
     ("opens a storage class", on_namespace(annotate(**{STORAGE_CLASSES_ANNOTATION: "kept"})), on_namespace(annotate(note="x")), STORAGE_CLASSES_ANNOTATION),
     ("takes a host name", on_namespace(annotate(**{HOSTS_ANNOTATION: "*.example"})), on_namespace(annotate(note="x")), HOSTS_ANNOTATION),
     ("grants devices", on_namespace(annotate(**{DEVICE_CLASSES_ANNOTATION: "gpu.nvidia.com"})), on_namespace(annotate(note="x")), DEVICE_CLASSES_ANNOTATION),
+    ("lets pods come to reserved nodes", on_namespace(annotate(**{EXCLUSIVE_ANNOTATION: "solo,mine"})), on_namespace(annotate(note="x")), EXCLUSIVE_ANNOTATION),
     ("grants a load balancer", on_namespace(annotate(**{LOAD_BALANCERS_ANNOTATION: "9"})), on_namespace(annotate(note="x")), LOAD_BALANCERS_ANNOTATION),
     ("weakens Pod Security of a tenant", on_namespace(relabel(**{PSA: "privileged"})), on_namespace(relabel(**{PSA: "privileged"}), "platform"), PSA),
     ("allows administrative access to devices", on_namespace(relabel(**{"resource.kubernetes.io/admin-access": "true"})), OTHER, "resource.kubernetes.io/admin-access"),
@@ -325,6 +343,7 @@ NODE_SCENARIOS = [
     ("admits a placement", patch(NODE, "node-1", relabel(**{NODE_PLACEMENT_PREFIX + "DE": "true"})), patch(NODE, "node-1", relabel(rack="x")), f"label {NODE_PLACEMENT_PREFIX}DE"),
     ("relabels through the status", patch(NODE, "node-1", relabel(**{NODE_POOL_LABEL: "b200"}), subresource="status"), patch(NODE, "node-1", relabel(rack="x"), subresource="status"), f"label {NODE_POOL_LABEL}"),
     ("takes a node out of its pool", patch(NODE, "node-1", {"spec": {"taints": None}}), patch(NODE, "node-2", {"spec": {"taints": None}}), f"taint {POOL_TAINT}"),
+    ("reserves a node", patch(NODE, "node-2", taint(RESERVATION_TAINT)), patch(NODE, "node-2", taint("example.com/maintenance")), RESERVATION_TAINT),
     ("puts a node in a pool", patch(NODE, "node-2", taint(POOL_TAINT)), patch(NODE, "node-2", taint("example.com/maintenance")), f"taint {POOL_TAINT}"),
     ("brings a node of its own", create(NODE, new("node-3", **{NODE_POOL_LABEL: "b200"})), create(NODE, new("node-3", rack="x")), f"label {NODE_POOL_LABEL}"),
 ]  # fmt: skip

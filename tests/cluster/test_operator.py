@@ -301,6 +301,33 @@ def reservation(name: str, namespace: str, gpus: int, start: datetime, seconds: 
     return {"apiVersion": API, "kind": "GpuReservation", "metadata": metadata, "spec": spec}
 
 
+def test_an_exclusive_reservation_has_its_nodes_to_itself_and_gives_them_back(cluster: Cluster) -> None:
+    key, taint = "reservation.gpu-tenancy.node-restriction.kubernetes.io/solo-a", "gpu-tenancy.dev/reservation"
+    cluster.apply(tenant("solo", "solo-a"))
+    ready(cluster, "solo")
+    alone = reservation("alone", "solo-a", 8, soon(12), 25)
+    alone["spec"]["exclusivity"] = "Node"
+    anna = cluster.control_plane.kubeconfig("anna", ["solo-admins"])
+    cluster.apply(alone, kubeconfig=anna)
+    cluster.until("gres", "alone", "Ready", "True", "solo-a")
+
+    (name,) = eventually(lambda: cluster.get("gres", "alone", "solo-a")["status"].get("nodes"))
+
+    def effects() -> list[str]:
+        taints = cluster.get("node", name)["spec"]["taints"]
+        return [one["effect"] for one in taints if (one["key"], one.get("value")) == (taint, "solo-a")]
+
+    eventually(lambda: effects() == ["NoSchedule"])
+    assert cluster.get("node", name)["metadata"]["labels"][key] == "alone"
+    cluster.until("gres", "alone", "Active", "True", "solo-a")
+    eventually(lambda: effects() == ["NoExecute"])
+    cluster.create(pod("mine", "solo-a", gpus=8, **{"gpu-tenancy.dev/reservation": "alone"}))
+    assert running(cluster, "mine", "solo-a")["spec"]["nodeName"] == name
+    eventually(lambda: effects() == [])
+    assert key not in cluster.get("node", name)["metadata"]["labels"]
+    assert cluster.get("gres", "alone", "solo-a")["status"]["nodes"] == []
+
+
 def soon(seconds: int) -> datetime:
     return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
 

@@ -30,6 +30,8 @@ from cluster.policy_scenarios import (
     SCENARIOS,
     SELECT_ALL,
     SERVICE,
+    SOLO,
+    SOLO_KEY,
     SPEAKS,
     VIEWERS,
     VOLUME_CLAIM,
@@ -43,6 +45,7 @@ from cluster.policy_scenarios import (
     new,
     on_claim,
     on_pod,
+    own_nodes,
     pod,
     pool_toleration,
     relabel,
@@ -52,6 +55,7 @@ from gpu_tenancy.domain.naming import (
     ACCELERATORS_ANNOTATION,
     DEFAULT_POOL_LABEL,
     DEVICE_CLASSES_ANNOTATION,
+    EXCLUSIVE_ANNOTATION,
     HOSTS_ANNOTATION,
     LOAD_BALANCERS_ANNOTATION,
     NODE_POOL_LABEL,
@@ -61,6 +65,7 @@ from gpu_tenancy.domain.naming import (
     POOL_LABEL,
     REGISTRIES_ANNOTATION,
     RESERVATION_LABEL,
+    RESERVATION_TAINT,
     STORAGE_CLASSES_ANNOTATION,
     SUSPENDED_LABEL,
     TENANT_LABEL,
@@ -116,6 +121,7 @@ GRANTED = {
     LOAD_BALANCERS_ANNOTATION: "1",
     DEVICE_CLASSES_ANNOTATION: "channel.nvidia.com,nic",
     HOSTS_ANNOTATION: "*.apps.example,app.acme.example",
+    EXCLUSIVE_ANNOTATION: "solo,duo",
 }
 TENANT_NAMESPACES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "train": (ACME, GRANTED),
@@ -416,6 +422,14 @@ def test_a_gpu_pod_is_filled_in_from_its_labels(api: Api, labels: dict[str, str]
     assert spec["priority"] == TIER_PRIORITY[tier]
     assert spec["preemptionPolicy"] == ("Never" if tier is Tier.SPOT else "PreemptLowerPriority")
     assert pool_tolerations(spec) == [pool_toleration(pool)]
+
+
+def test_a_pod_of_an_exclusive_reservation_runs_on_its_nodes(api: Api) -> None:
+    spec = admitted(api, gpu_pod(SOLO))
+    assert spec["nodeSelector"] == {PLACEMENT_KEY: "true", NODE_POOL_LABEL: "b200", SOLO_KEY: "solo"}
+    own = [toleration for toleration in spec["tolerations"] if toleration.get("key") == RESERVATION_TAINT]
+    assert own == [own_nodes("train")]
+    assert pool_tolerations(spec) == [pool_toleration("b200")]
 
 
 def test_a_pod_without_gpus_gets_its_placement_and_nothing_else(api: Api) -> None:

@@ -21,6 +21,7 @@ tenants = st.sampled_from(TENANTS)
 gpus = st.sampled_from([4, 8, 8, 12])
 starts = st.integers(0, 12).map(lambda number: number / 2)
 lengths = st.integers(1, 8).map(lambda number: number / 2)
+exclusivities = st.sampled_from(["None", "None", "Node", "Clique"])
 sizes = st.tuples(*(st.integers(0, size // 4).map(lambda nodes: nodes * 4) for size in SIZES))
 
 
@@ -58,13 +59,21 @@ class Racks(RuleBasedStateMachine):
     def hours(self) -> float:
         return (self.now - NOW) / timedelta(hours=1)
 
-    @rule(tenant=tenants, number=gpus, start=starts, length=lengths, room=st.none() | starts, wait=st.booleans())
-    def reserve(self, *, tenant, number, start, length, room, wait) -> None:
+    @rule(
+        tenant=tenants,
+        number=gpus,
+        start=starts,
+        length=lengths,
+        room=st.none() | starts,
+        wait=st.booleans(),
+        exclusivity=exclusivities,
+    )
+    def reserve(self, *, tenant, number, start, length, room, wait, exclusivity) -> None:
         first = self.hours() + start
         asked = (
-            spec(number, first, first + length, wait=wait)
+            spec(number, first, first + length, wait=wait, exclusivity=exclusivity)
             if room is None
-            else spec(number, between=(first, first + length + room, length), wait=wait)
+            else spec(number, between=(first, first + length + room, length), wait=wait, exclusivity=exclusivity)
         )
         self.number += 1
         one = booking(f"r{self.number}", asked, tenant)
@@ -75,7 +84,7 @@ class Racks(RuleBasedStateMachine):
     def change(self, *, data, number, start, length) -> None:
         one = self.bookings[data.draw(st.sampled_from(sorted(self.bookings)))]
         first = self.hours() + start
-        self.bookings[one.uid] = changed(one, spec(number, first, first + length))
+        self.bookings[one.uid] = changed(one, spec(number, first, first + length, exclusivity=one.spec.exclusivity))
 
     @precondition(lambda self: self.bookings)
     @rule(data=st.data())

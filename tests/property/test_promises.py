@@ -47,14 +47,11 @@ amounts = st.integers(0, 12)
 def specs(draw: st.DrawFn, wait: bool | None = None) -> GpuReservationSpec:
     start, length = draw(half_hours), draw(lengths)
     wait = draw(st.booleans()) if wait is None else wait
-    exclusivity = draw(st.sampled_from(["None"] * 19 + ["Node"]))
     if draw(st.booleans()):
-        return spec(draw(gpus), start, start + length, wait=wait, exclusivity=exclusivity)
+        return spec(draw(gpus), start, start + length, wait=wait)
     room = draw(st.integers(0, 12)) / 2
     late = draw(st.booleans())
-    return spec(
-        draw(gpus), between=(start, start + length + room, length), late=late, wait=wait, exclusivity=exclusivity
-    )
+    return spec(draw(gpus), between=(start, start + length + room, length), late=late, wait=wait)
 
 
 ledgers = st.builds(
@@ -165,12 +162,11 @@ def one_request(draw: st.DrawFn) -> PoolFacts:
     others = [
         draw(bookings(f"r{number}", homes=ANYWHERE, ledger="faithful")) for number in range(draw(st.integers(0, 5)))
     ]
-    plain = [replace(one, spec=one.spec.model_copy(update={"exclusivity": "None"})) for one in others]
     return PoolFacts(
         spec=draw(pools),
         capacity=draw(capacities),
         grants=tuple(draw(grants(tenant)) for tenant in TENANTS),
-        bookings=(asking, *plain),
+        bookings=(asking, *others),
         frozen=frozenset({"frozen"}),
     )
 
@@ -440,7 +436,7 @@ def admissible(one: PoolFacts, decision: Decision, start: datetime) -> bool:
 def test_a_request_is_accepted_exactly_when_a_count_by_hand_says_so(one) -> None:
     new, decision = one.bookings[0], decide(one, NOW)
     found, horizon = decision.verdicts["new"], NOW + one.spec.reservations.horizon
-    if found.reason in {Reason.NOT_GRANTED, Reason.NOT_SUPPORTED, Reason.TOO_MANY_GPUS}:
+    if found.reason in {Reason.NOT_GRANTED, Reason.TOO_MANY_GPUS}:
         return
     when = new.spec.window
     length = when.duration or when.end - when.start

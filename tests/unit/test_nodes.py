@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gpu_tenancy.api import RegionSpec
 from gpu_tenancy.domain.residency import Placement
-from gpu_tenancy.reconcile.nodes import NodeView, plan_node
+from gpu_tenancy.reconcile.nodes import NodeView, Tenure, plan_node
 from gpu_tenancy.reconcile.plan import Plan, Ref, Update
 
 MUNICH = RegionSpec.model_validate(
@@ -16,6 +16,7 @@ OURS = {"key": "gpu-tenancy.dev/pool", "value": "b200", "effect": "NoSchedule"}
 THEIRS = {"key": "example.com/firmware", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}
 POOL = "gpu-tenancy.node-restriction.kubernetes.io/pool"
 REGION = "gpu-tenancy.node-restriction.kubernetes.io/region"
+RESERVED = "reservation.gpu-tenancy.node-restriction.kubernetes.io/"
 PLACED = "placement.gpu-tenancy.node-restriction.kubernetes.io/"
 
 NEW = NodeView(
@@ -52,6 +53,22 @@ def test_a_new_node_gets_region_pool_and_the_placements_that_admit_its_region() 
         "metadata": {"labels": {POOL: "b200", REGION: "eu-de", PLACED + "DE": "true", PLACED + "eu-de.eu-nl": "true"}},
         "spec": {"taints": [THEIRS, OURS]},
     }
+
+
+def test_a_node_of_a_reservation_is_closed_to_others_and_then_emptied() -> None:
+    closed = settled(replace(NEW, tenure=Tenure("acme-train", "night", begun=False)))
+    emptied = settled(replace(closed, tenure=Tenure("acme-train", "night", begun=True)))
+    passed_on = settled(replace(emptied, tenure=Tenure("rival", "day", begun=False)))
+    free = settled(replace(emptied, tenure=None))
+
+    taint = {"key": "gpu-tenancy.dev/reservation", "value": "acme-train", "effect": "NoSchedule"}
+    assert closed.raw_taints == (THEIRS, OURS, taint)
+    assert closed.labels[RESERVED + "acme-train"] == "night"
+    assert emptied.raw_taints == (THEIRS, OURS, taint | {"effect": "NoExecute"})
+    assert passed_on.raw_taints == (THEIRS, OURS, taint | {"value": "rival"})
+    assert RESERVED + "acme-train" not in passed_on.labels
+    assert free.raw_taints == (THEIRS, OURS)
+    assert not any(key.startswith(RESERVED) for key in free.labels)
 
 
 def test_a_node_that_is_as_it_should_be_is_not_written() -> None:

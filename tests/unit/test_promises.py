@@ -337,7 +337,6 @@ class TestNewReservations:
             (spec(8, 1, 2), {"tenant": ""}, Reason.NOT_A_TENANT, "is no tenant's"),
             (spec(8, 1, 2), {"tenant": "stranger"}, Reason.NOT_GRANTED, "may not reserve in pool b200"),
             (spec(8, 1, 2), {"tenant": "guest"}, Reason.NOT_GRANTED, "may not reserve in pool b200"),
-            (spec(8, 1, 2, exclusivity="Node"), {}, Reason.NOT_SUPPORTED, "set spec.exclusivity to None"),
             (spec(9, 1, 2), {"tenant": "small"}, Reason.TOO_MANY_GPUS, "more than the tenant's ceiling, 8"),
             (spec(61, 1, 2), {}, Reason.TOO_MANY_GPUS, "more than the pool can reserve, 60"),
         ],
@@ -359,7 +358,6 @@ class TestNewReservations:
                 replace(
                     one,
                     tenant=one.tenant or "neura",
-                    spec=one.spec.model_copy(update={"exclusivity": "None"}),
                     refusal=refused.verdicts["r"].refusal,
                 ),
             ),
@@ -897,12 +895,6 @@ class TestChanges:
 
         assert decision.verdicts["r"].refusal is not None
         assert "24 are free" in decision.verdicts["new"].message
-
-    def test_exclusive_nodes_cannot_be_asked_for_afterwards(self) -> None:
-        found = verdict(changed(self.ONE, spec(16, 4, 8, exclusivity="Node")))
-
-        assert found.ledger == self.ONE.ledger
-        assert "set spec.exclusivity to None" in found.refusal.message
 
 
 class TestNoShows:

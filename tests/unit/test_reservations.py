@@ -15,7 +15,7 @@ from gpu_tenancy.reconcile.reservations import booking, grows, plan_reservation,
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 WINDOW = Window(NOW + timedelta(hours=1), NOW + timedelta(hours=2))
-LEDGER = Ledger(WINDOW, 8, NOW, forfeited=3600, domain="rack-1", kept=60)
+LEDGER = Ledger(WINDOW, 8, NOW, forfeited=3600, domain="rack-1", kept=60, nodes=("n1", "n2"))
 REFUSAL = Refusal(2, "DoesNotFit", "4 are free", (Window(NOW + timedelta(hours=5), NOW + timedelta(hours=6)),))
 RAW = {
     "metadata": {

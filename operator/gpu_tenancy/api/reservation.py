@@ -20,6 +20,8 @@ from gpu_tenancy.api.common import (
 )
 from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule, name_rule
 
+NodeNames = Annotated[list[Annotated[str, Field(max_length=253)]], Field(max_length=2048), ListType("atomic")]
+
 
 class ReservationWindow(ApiModel):
     """When: `start` with `end` or `duration`; or what fits between `notBefore` and `notAfter`. UTC, half-open."""
@@ -135,8 +137,10 @@ class GpuReservationSpec(ApiModel):
     """What happens when it does not fit: refuse it, or let it stand in line."""
     onEnd: Literal["Drain", "Keep"] = "Drain"
     """What happens at the end: pods are asked to go, or the window goes on in short steps while the GPUs are free."""
-    exclusivity: Literal["None", "Node", "Clique"] = "None"
-    """Whether whole nodes or cliques are asked for."""
+    exclusivity: Annotated[
+        Literal["None", "Node", "Clique"], Immutable("create another reservation for nodes of another kind")
+    ] = "None"
+    """Whether it gets nodes of its own, on which nothing else runs: any of the pool, or nodes of one NVLink domain."""
 
     rules = (
         Rule(
@@ -229,6 +233,8 @@ class Occurrence(ApiModel):
     """Why it ended early, if the pool took it back."""
     domain: Annotated[str, Field(max_length=253)] = ""
     """The NVLink domain that they are in, if the pool is booked in cliques."""
+    nodes: NodeNames = []
+    """Its nodes, if it is exclusive, from shortly before it begins until they are cleaned up."""
     reason: Annotated[str, StringConstraints(max_length=64)] = ""
     """Why it is not accepted, if it was refused."""
 
@@ -252,6 +258,8 @@ class GpuReservationStatus(ApiModel):
     """When pods first held GPUs in the window, in a pool that takes back what is not used."""
     domain: Annotated[str, Field(max_length=253)] = ""
     """The NVLink domain that the accepted GPUs are in, if the pool is booked in cliques."""
+    nodes: NodeNames = []
+    """For an exclusive reservation: its nodes, from shortly before the start until they are cleaned up."""
     acceptedTime: Instant | None = None
     """When it was accepted; earlier ones come first when capacity is lost."""
     occurrences: Annotated[list[Occurrence], Field(max_length=MAX_OCCURRENCES), ListType("atomic")] = []

@@ -31,8 +31,10 @@ STORAGE_CLASSES_ANNOTATION = "gpu-tenancy.dev/storage-classes"
 LOAD_BALANCERS_ANNOTATION = "gpu-tenancy.dev/load-balancers"
 # device classes that resource claims name;
 DEVICE_CLASSES_ANNOTATION = "gpu-tenancy.dev/device-classes"
-# host names that Ingresses and routes serve.
+# host names that Ingresses and routes serve;
 HOSTS_ANNOTATION = "gpu-tenancy.dev/hosts"
+# reservations of the namespace that have nodes of their own, whose pods run nowhere else.
+EXCLUSIVE_ANNOTATION = "gpu-tenancy.dev/exclusive-reservations"
 
 # Every object that the operator writes in a tenant's namespace, and cluster-scoped ones.
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
@@ -47,7 +49,10 @@ NODE_PREFIX = "gpu-tenancy.node-restriction.kubernetes.io/"
 NODE_POOL_LABEL = NODE_PREFIX + "pool"
 NODE_REGION_LABEL = NODE_PREFIX + "region"
 NODE_PLACEMENT_PREFIX = "placement.gpu-tenancy.node-restriction.kubernetes.io/"
+# What belongs to a reservation: a label for its namespace, with its name, and a taint with its namespace.
+NODE_RESERVATION_PREFIX = "reservation.gpu-tenancy.node-restriction.kubernetes.io/"
 POOL_TAINT = "gpu-tenancy.dev/pool"
+RESERVATION_TAINT = "gpu-tenancy.dev/reservation"
 
 # A Job that was resumed carries the window it was resumed for, so that its owner may suspend it again.
 RESUMED_ANNOTATION = "gpu-tenancy.dev/resumed-for"

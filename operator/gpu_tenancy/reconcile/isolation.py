@@ -13,6 +13,7 @@ from gpu_tenancy.domain.naming import (
     BASE_QUOTA,
     CLOSING_QUOTA,
     DEVICE_CLASSES_ANNOTATION,
+    EXCLUSIVE_ANNOTATION,
     HOSTS_ANNOTATION,
     LOAD_BALANCERS_ANNOTATION,
     MANAGED_BY_LABEL,
@@ -149,9 +150,10 @@ def _write_namespace(
         pod_security=spec.workloads.podSecurity,
         allowed=_allowed(view, spec)
         | {
+            EXCLUSIVE_ANNOTATION: view.exclusive.get(claim.name, ()),
             ACCELERATORS_ANNOTATION: contract.accelerators
             if observed is None
-            else _counted(contract, manifest, standing, claim.name)
+            else _counted(contract, manifest, standing, claim.name),
         },
     )
     metadata, before = desired["metadata"], manifest.get("metadata", {})

@@ -1,4 +1,4 @@
-"""Nodes: the labels that place pods and the taint that keeps others off.
+"""Nodes: the labels that place pods and the taints that keep others off.
 
 A node is written with a resourceVersion, since taints are one list: another writer's taint must not be lost.
 """
@@ -6,9 +6,16 @@ A node is written with a resourceVersion, since taints are one list: another wri
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpu_tenancy.domain.naming import NODE_PLACEMENT_PREFIX, NODE_POOL_LABEL, NODE_REGION_LABEL, POOL_TAINT
+from gpu_tenancy.domain.naming import (
+    NODE_PLACEMENT_PREFIX,
+    NODE_POOL_LABEL,
+    NODE_REGION_LABEL,
+    NODE_RESERVATION_PREFIX,
+    POOL_TAINT,
+    RESERVATION_TAINT,
+)
 from gpu_tenancy.reconcile.plan import Plan, Ref, Update, plan
 
 if TYPE_CHECKING:
@@ -16,6 +23,19 @@ if TYPE_CHECKING:
 
     from gpu_tenancy.api.region import RegionSpec
     from gpu_tenancy.domain.residency import Placement
+
+
+class Tenure(NamedTuple):
+    """That a node belongs to a reservation.
+
+    Attributes:
+        namespace, name: the reservation.
+        begun: whether whatever else runs there has to go; before, it is only that nothing else may come.
+    """
+
+    namespace: str
+    name: str
+    begun: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +49,7 @@ class NodeView:
         region, pool: where it belongs; None for nowhere.
         catalogue: the regions by name.
         placements: every placement that a tenant declares.
+        tenure: the reservation that has the node to itself, if one has.
     """
 
     name: str
@@ -39,15 +60,21 @@ class NodeView:
     pool: str | None
     catalogue: Mapping[str, RegionSpec]
     placements: frozenset[Placement]
+    tenure: Tenure | None = None
 
 
 def plan_node(view: NodeView) -> Plan:
-    """Decide the labels and the taint of one node; labels that are not the operator's stay as they are."""
+    """Decide the labels and the taints of one node; labels that are not the operator's stay as they are."""
     desired = _labels(view)
     ours = {key: value for key, value in view.labels.items() if _is_ours(key)}
     labels: dict[str, str | None] = dict.fromkeys(ours.keys() - desired.keys())
     labels |= {key: value for key, value in desired.items() if ours.get(key) != value}
-    taints = _taints(view.raw_taints, view.pool)
+    taints = _taints(view.raw_taints, _taint(POOL_TAINT, view.pool, "NoSchedule"))
+    tenure = view.tenure
+    taint = _taint(
+        RESERVATION_TAINT, tenure and tenure.namespace, "NoExecute" if tenure and tenure.begun else "NoSchedule"
+    )
+    taints = _taints(taints, taint)
     if not labels and taints == list(view.raw_taints):
         return Plan()
     patch: dict[str, Any] = {}
@@ -64,6 +91,8 @@ def _labels(view: NodeView) -> dict[str, str]:
     labels = {NODE_REGION_LABEL: view.region}
     if view.pool is not None:
         labels[NODE_POOL_LABEL] = view.pool
+    if view.tenure is not None:
+        labels[NODE_RESERVATION_PREFIX + view.tenure.namespace] = view.tenure.name
     region = view.catalogue[view.region]
     for placement in view.placements:
         if placement.admits(view.region, region):
@@ -72,11 +101,15 @@ def _labels(view: NodeView) -> dict[str, str]:
 
 
 def _is_ours(key: str) -> bool:
-    return key in {NODE_POOL_LABEL, NODE_REGION_LABEL} or key.startswith(NODE_PLACEMENT_PREFIX)
+    prefixes = NODE_PLACEMENT_PREFIX, NODE_RESERVATION_PREFIX
+    return key in {NODE_POOL_LABEL, NODE_REGION_LABEL} or key.startswith(prefixes)
 
 
-def _taints(taints: Iterable[Mapping[str, Any]], pool: str | None) -> list[Mapping[str, Any]]:
-    """Keep every foreign taint in its place and have exactly one of ours if the node is in a pool."""
-    wanted = None if pool is None else {"key": POOL_TAINT, "value": pool, "effect": "NoSchedule"}
-    kept = [taint for taint in taints if taint["key"] != POOL_TAINT or taint == wanted]
-    return kept if wanted is None or wanted in kept else [*kept, wanted]
+def _taint(key: str, value: str | None, effect: str) -> Mapping[str, Any]:
+    return {"key": key} if value is None else {"key": key, "value": value, "effect": effect}
+
+
+def _taints(taints: Iterable[Mapping[str, Any]], wanted: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Keep every foreign taint in its place, and of this key exactly the one that is wanted, if it has an effect."""
+    kept = [taint for taint in taints if taint["key"] != wanted["key"] or taint == wanted]
+    return kept if "effect" not in wanted or wanted in kept else [*kept, wanted]

@@ -72,6 +72,7 @@ def _ledger(said: GpuReservationStatus | api.Occurrence, window: Window) -> Ledg
         domain=said.domain,
         kept=said.keptSeconds,
         ended=said.ended,
+        nodes=tuple(said.nodes),
     )
 
 
@@ -105,7 +106,8 @@ def _grows(before: Ledger | None, after: Ledger | None) -> bool:
     if before is None:
         return True
     within = before.window.start <= after.window.start and after.window.end <= before.window.end
-    return after.gpus > before.gpus or after.domain != before.domain or not within
+    more = after.gpus > before.gpus or not set(after.nodes) <= set(before.nodes)
+    return more or after.domain != before.domain or not within
 
 
 def plan_reservation(
@@ -136,6 +138,7 @@ def plan_reservation(
         keptSeconds=0 if ledger is None else ledger.kept,
         ended="" if ledger is None else ledger.ended,
         firstUsedTime=verdict.first_used,
+        nodes=[] if ledger is None else list(ledger.nodes),
         acceptedTime=None if ledger is None else ledger.accepted,
         occurrences=[_said(one) for one in verdict.occurrences],
         queuePosition=verdict.position or None,
@@ -162,6 +165,7 @@ def _said(one: Occurrence) -> api.Occurrence:
         domain=one.ledger.domain,
         keptSeconds=one.ledger.kept,
         ended=one.ledger.ended,
+        nodes=list(one.ledger.nodes),
     )
 
 

@@ -64,6 +64,7 @@ class TenantView:
             stands there (`ownership.stands_in`): the label was tampered with, and the other puts it back.
         contract: where the contract stands; one that is not running shuts the tenant.
         peerings: what both sides agreed on, by the tenant's namespace.
+        exclusive: reservations that have nodes of their own, by the tenant's namespace.
         remainders: what is left to go, of the namespaces that are being drained and whose pods were counted.
         audit: what audits found of it; None until everything was looked at.
     """
@@ -89,5 +90,6 @@ class TenantView:
     foreign: frozenset[str] = frozenset()
     contract: Standing = field(default_factory=Standing)
     peerings: Mapping[str, Sequence[Agreement]] = field(default_factory=dict)
+    exclusive: Mapping[str, Sequence[str]] = field(default_factory=dict)
     remainders: Mapping[str, Remainder] = field(default_factory=dict)
     audit: Audit | None = None

@@ -34,6 +34,7 @@ from gpu_tenancy.kube import resource as kinds
 from gpu_tenancy.kube.store import Entry, Store
 from gpu_tenancy.reconcile.demand import Missing
 from gpu_tenancy.reconcile.drain import JobFacts
+from gpu_tenancy.reconcile.exclusive import claims
 from gpu_tenancy.reconcile.observed import Observed
 from gpu_tenancy.reconcile.ownership import stands_in
 from gpu_tenancy.reconcile.tenants import refusal
@@ -122,7 +123,7 @@ class World:
             INDUSTRIAL_TENANT, {"namespace": _listed_namespaces, "placement": _placement}
         )
         self.reservations: Store[Reservation | Broken] = _custom(
-            GPU_RESERVATION, {"namespace": _namespace, "pool": _reserved_pool}
+            GPU_RESERVATION, {"namespace": _namespace, "pool": _reserved_pool, "node": _bound_nodes}
         )
         self.peerings: Store[Peering | Broken] = _custom(TENANT_PEERING, {"namespace": _namespace})
 
@@ -308,6 +309,10 @@ def _namespace(entry: Entry[Any]) -> Iterable[str]:
 
 def _reserved_pool(entry: Entry[Reservation | Broken]) -> Iterable[str]:
     return [] if isinstance(entry.value, Broken) else [entry.value.spec.pool]
+
+
+def _bound_nodes(entry: Entry[Reservation | Broken]) -> Iterable[str]:
+    return () if isinstance(entry.value, Broken) else {node for node, _ in claims(entry.value)}
 
 
 def _listed_namespaces(entry: Entry[Tenant | Broken]) -> Iterable[str]:

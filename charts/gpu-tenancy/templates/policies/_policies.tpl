@@ -97,6 +97,17 @@ A name with a slash is an extended resource; an accelerator is one that the name
     {'guaranteed': 1000, 'reserved': 1000, 'spot': -10}[?variables.tier].orValue(0)
 - name: preemptionPolicy
   expression: "variables.tier == 'spot' ? 'Never' : 'PreemptLowerPriority'"
+# The pods of a reservation with nodes of its own run there and nowhere else.
+- name: exclusive
+  expression: >-
+    variables.reservation != '' && variables.reservation in
+    namespaceObject.metadata.?annotations['gpu-tenancy.dev/exclusive-reservations'].orValue('').split(',')
+- name: reservationKey
+  expression: "'reservation.gpu-tenancy.node-restriction.kubernetes.io/' + request.namespace"
+- name: reservationTolerated
+  expression: >-
+    object.spec.?tolerations.orValue([]).exists(t, t.?key.orValue('') == 'gpu-tenancy.dev/reservation'
+    && t.?operator.orValue('Equal') == 'Equal' && t.?value.orValue('') == request.namespace && t.?effect.orValue('') == '')
 - name: poolTolerated
   expression: >-
     object.spec.?tolerations.orValue([]).exists(t, t.?key.orValue('') == 'gpu-tenancy.dev/pool'

@@ -88,6 +88,11 @@ class Book:
         self._held[uid] = self._desk.keep(held, held.step(rules))
         return self._held[uid]
 
+    @property
+    def whole(self) -> Calendar:
+        """What of the pool's whole nodes is not booked exclusively, in GPUs over time."""
+        return self._desk.whole
+
     def drop_claims(self) -> None:
         """Free what those who wait have claimed since they were last asked, each before those who came after it."""
         self._desk.drop_claims()
@@ -132,17 +137,19 @@ def _housed(held: dict[str, Held], domains: Domains, now: int) -> tuple[dict[str
     """Book in its domain what is promised in one, and find another domain for what does not fit into its own any more.
 
     Those whose domain holds them stay, the oldest promise first. Of the others, those that have not begun move to what
-    is left after that; who finds nothing stays where it is, and short.
+    is left after that; who finds nothing stays where it is, and short. One whose domain was forgotten gets another.
     """
     housed, homeless = dict(held), set[str]()
-    lasting = sorted((one for one in held.values() if one.domain and one.occupied.end > now), key=lambda one: one.rank)
+    lasting = sorted(
+        (one for one in held.values() if one.in_domain and one.occupied.end > now), key=lambda one: one.rank
+    )
     for one in lasting:
         if domains.fits(one.domain, one.occupied):
             domains.book(one.domain, one.occupied)
         else:
             homeless.add(one.booking.uid)
     for one in [one for one in lasting if one.booking.uid in homeless]:
-        other = domains.choose(one.occupied) if one.start > now else None
+        other = domains.choose(one.occupied) if one.start > now or not one.domain else None
         if other is not None:
             housed[one.booking.uid] = replace(one, domain=other)
             homeless.remove(one.booking.uid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gpu_tenancy.domain.binding import LEAD
 from gpu_tenancy.domain.calendar import BEGINNING, FOREVER, Booked, Calendar, instant, seconds
 from gpu_tenancy.domain.capacity import promisable, promisable_over_time
 from gpu_tenancy.domain.naming import Tier
@@ -45,7 +46,7 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
         asking = register.take_turns(book)
 
     lasting = register.lasting()
-    short = _short(facts, guarantees.promised, lasting, book.free, at)
+    short = _short(facts, guarantees.promised, lasting, book, at)
     backed = _back(lasting, guarantees.unbacked, at)
     wishes = [
         *guarantees.standing_wishes(),
@@ -65,26 +66,43 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
     )
 
 
-def _short(facts: PoolFacts, guaranteed: int, lasting: Iterable[Held], free: Calendar, now: int) -> frozenset[str]:
+def _short(facts: PoolFacts, guaranteed: int, lasting: Sequence[Held], book: Book, now: int) -> frozenset[str]:
     """Find those that the pool cannot keep in full: where too much is promised, the latest promise gives way.
 
     Args:
         facts: the pool.
         guaranteed: what comes before all of them.
         lasting: all of them, the oldest promise first.
-        free: what they leave; below zero where too much is promised.
+        book: what they leave.
+        now: in seconds.
+    """
+    levels = promisable_over_time(facts.capacity, facts.spec)
+    whole = [(BEGINNING, sum(facts.capacity.domains.values()))]
+    always = Booked(BEGINNING, FOREVER, guaranteed)
+    return frozenset(
+        {
+            *_late(Calendar(levels, [always], now), book.free, lasting, now),
+            *_late(Calendar(whole, (), now), book.whole, [one for one in lasting if one.exclusive], now),
+        }
+    )
+
+
+def _late(left: Calendar, free: Calendar, lasting: Iterable[Held], now: int) -> Iterator[str]:
+    """Find, by uid, who does not fit beside those before it, where all together are too many.
+
+    Args:
+        left: what there is for all of them.
+        free: what they leave of it; below zero where too much is promised.
+        lasting: all of them, the oldest promise first.
         now: in seconds.
     """
     if free.free_over(now, FOREVER) >= 0:
-        return frozenset()
-    short: set[str] = set()
-    left = Calendar(promisable_over_time(facts.capacity, facts.spec), [Booked(BEGINNING, FOREVER, guaranteed)], now)
+        return
     for one in lasting:
         if free.free_over(one.occupied.start, one.occupied.end) < 0:
             if not left.fits(one.window):
-                short.add(one.booking.uid)
+                yield one.booking.uid
             left.book(one.occupied)
-    return frozenset(short)
 
 
 def _back(lasting: Sequence[Held], left: int, now: int) -> dict[str, int]:
@@ -135,6 +153,7 @@ def _wake(
         *(at for one in lasting for at in (one.start, one.notice(rules), one.drain(rules), one.end, one.occupied.end)),
         *(seconds(at) for window in facts.spec.maintenance for at in (window.start, window.end)),
         *(seconds(at) for grant in facts.grants for at in (grant.begins, grant.ends) if at is not None),
+        *(one.start - LEAD for one in lasting if one.exclusive),
         *(at for outcome in waits for at in outcome.wake),
         *idle,
     ]

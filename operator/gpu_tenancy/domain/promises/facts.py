@@ -38,7 +38,6 @@ class Reason(StrEnum):
     NOT_GRANTED = "NotGranted"
     CONTRACT_BEGINS = "ContractBegins"
     CONTRACT_ENDS = "ContractEnds"
-    NOT_SUPPORTED = "NotSupported"
     INVALID_RECURRENCE = "InvalidRecurrence"
     TOO_MANY_GPUS = "TooManyGpus"
     NOT_WHOLE_NODES = "NotWholeNodes"
@@ -68,7 +67,6 @@ OPEN = frozenset(
         Reason.NOT_GRANTED,
         Reason.CONTRACT_BEGINS,
         Reason.CONTRACT_ENDS,
-        Reason.NOT_SUPPORTED,
         Reason.TOO_MANY_GPUS,
         Reason.TOO_MANY_REQUESTS,
         # others can cure this
@@ -97,6 +95,7 @@ class Ledger:
         kept: how many seconds it goes on beyond what was asked for.
         ended: why it ended early, if the pool took it back.
         domain: the NVLink domain that they are in, or empty if they may be anywhere in the pool.
+        nodes: the nodes that it has to itself now.
     """
 
     window: Window
@@ -106,6 +105,7 @@ class Ledger:
     domain: str = ""
     kept: int = 0
     ended: Literal["", "NoShow"] = ""
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

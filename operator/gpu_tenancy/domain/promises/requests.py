@@ -50,6 +50,9 @@ class Desk:
         free: the pool's free GPUs over time; what is accepted is booked in it.
         domains: what of it is free in each NVLink domain.
         held: everything that was accepted before; `free` and `domains` have what of it still matters.
+
+    Attributes:
+        whole: what of the pool's whole nodes is not booked exclusively, in GPUs over time.
     """
 
     def __init__(self, facts: PoolFacts, now: int, free: Calendar, domains: Domains, held: Iterable[Held]) -> None:
@@ -72,8 +75,12 @@ class Desk:
             self._held_by[one.booking.tenant][one.booking.uid] = one
         self._limits_of: dict[str, list[Limit]] = {}
         self._claims: list[tuple[Limit, Booked]] = []
-        self._unit, self._whole = facts.spec.placementUnit, facts.spec.gpusPerNode
+        self._unit, self._node = facts.spec.placementUnit, facts.spec.gpusPerNode
         self._domains = domains
+        self.whole = Calendar(
+            [(BEGINNING, sum(facts.capacity.domains.values()))], (one.occupied for one in held if one.exclusive), now
+        )
+        self._whole = pool_limit(self.whole, self._gap, "free in whole nodes")
 
     def take(self, booking: Booking, held: Held | None = None) -> Held:
         """Accept a request and book it, in place of what it holds already.
@@ -95,9 +102,11 @@ class Desk:
             raise
         forfeited = 0 if held is None else held.forfeited
         accepted = Held(booking, start, end, booking.spec.gpus, self._now, self._gap, forfeited)
-        if self._unit == "Clique":
+        if self._unit_of(booking) == "Clique":
             domain = self._domains.choose(accepted.occupied, "" if held is None else held.domain)
             accepted = replace(accepted, domain=domain or "")
+        if held is not None and (held.domain, held.start) == (accepted.domain, accepted.start):
+            accepted = replace(accepted, nodes=held.nodes)
         self.enter(accepted)
         return accepted
 
@@ -116,7 +125,9 @@ class Desk:
 
     def _limits_for(self, booking: Booking, held: Held | None) -> list[Limit]:
         limits = self._limits(self._grant(booking))
-        if self._unit == "Clique":
+        if booking.spec.exclusivity != "None":
+            limits = [*limits, self._whole]
+        if self._unit_of(booking) == "Clique":
             limits = [*limits, domain_limit(OneDomain(self._domains, _stays_in(held, self._now)), self._gap)]
         return limits
 
@@ -137,6 +148,8 @@ class Desk:
         self._held_by[tenant][held.booking.uid] = held
         for limit in self._limits_of.get(tenant, self._pool):
             limit.book(held.window)
+        if held.exclusive:
+            self._whole.book(held.window)
         if held.domain:
             self._domains.book(held.domain, held.occupied)
 
@@ -146,6 +159,8 @@ class Desk:
         del self._held_by[tenant][held.booking.uid]
         for limit in self._limits_of.get(tenant, self._pool):
             limit.release(held.window)
+        if held.exclusive:
+            self._whole.release(held.window)
         if held.domain:
             self._domains.release(held.domain, held.occupied)
 
@@ -153,7 +168,7 @@ class Desk:
         """Let time pass."""
         self._now = now
         self._domains.advance(now)
-        for limit in self._pool:
+        for limit in (*self._pool, self._whole):
             limit.holder.advance(now)
 
     def _grant(self, booking: Booking) -> Grant:
@@ -171,10 +186,6 @@ class Desk:
             raise NotAccepted(
                 Reason.NOT_GRANTED, f"the tenant may not reserve in pool {booking.spec.pool}: ask the provider for it"
             )
-        if booking.spec.exclusivity != "None":
-            raise NotAccepted(
-                Reason.NOT_SUPPORTED, "whole nodes and cliques cannot be reserved: set spec.exclusivity to None"
-            )
         if gpus > min(grant.reservable, self._most):
             limit = (
                 f"the tenant's ceiling, {grant.reservable}"
@@ -182,20 +193,27 @@ class Desk:
                 else f"the pool can reserve, {self._most}"
             )
             raise NotAccepted(Reason.TOO_MANY_GPUS, f"{self._wording.gpus(gpus)} are more than {limit}: ask for fewer")
-        if self._unit != "GPU" and gpus % self._whole:
-            fewer, more = gpus - gpus % self._whole, gpus - gpus % self._whole + self._whole
+        unit = self._unit_of(booking)
+        if unit != "GPU" and gpus % self._node:
+            fewer, more = gpus - gpus % self._node, gpus - gpus % self._node + self._node
             fitting = f"{fewer} or {more}" if fewer else str(more)
+            what = "this pool is booked" if self._unit != "GPU" else "exclusive nodes are booked"
             raise NotAccepted(
                 Reason.NOT_WHOLE_NODES,
-                f"this pool is booked in whole nodes of {self._whole} GPUs: instead of {gpus} ask for {fitting}",
+                f"{what} in whole nodes of {self._node} GPUs: instead of {gpus} ask for {fitting}",
             )
-        if self._unit == "Clique" and gpus > self._domains.most():
+        if unit == "Clique" and gpus > self._domains.most():
             raise NotAccepted(
                 Reason.TOO_MANY_GPUS,
                 f"{self._wording.gpus(gpus)} are more than the largest NVLink domain has now, {self._domains.most()}: "
                 "ask for fewer, or for several reservations",
             )
         return grant
+
+    def _unit_of(self, booking: Booking) -> str:
+        """Say what a reservation is booked in: what the pool says, or more if it wants nodes of its own."""
+        units = {self._unit, booking.spec.exclusivity}
+        return next((unit for unit in ("Clique", "Node") if unit in units), "GPU")
 
     def _limits(self, grant: Grant) -> list[Limit]:
         """Give the limits of a tenant, its own first; most tenants ask for nothing, so they are made when needed."""

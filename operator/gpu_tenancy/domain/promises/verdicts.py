@@ -78,4 +78,7 @@ def _shortage(held: Held, backed: int, lacks: Lacks, *, begun: bool) -> str:
         return f"{backed} of {gpus} GPUs are there: the pool has lost capacity or is under maintenance"
     if lacks.gpus:
         return f"fewer than {gpus} GPUs will be there for some of the time: the pool has lost capacity or will be under maintenance"
-    return f"NVLink domain {held.domain} has lost nodes, and {gpus} GPUs are free in no other" if lacks.domain else ""
+    if not lacks.domain:
+        return ""
+    lost = f"NVLink domain {held.domain} has lost nodes, and " if held.domain else ""
+    return f"{lost}{gpus} GPUs are free in no {'other' if lost else 'NVLink domain'}"

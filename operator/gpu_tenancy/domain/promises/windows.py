@@ -29,6 +29,7 @@ class Held:
         domain: the NVLink domain that its GPUs are in, or empty.
         kept: how long it goes on beyond what was asked for.
         ended: why it ended early, if the pool took it back.
+        nodes: the nodes that it has to itself now.
     """
 
     booking: Booking
@@ -41,6 +42,7 @@ class Held:
     domain: str = ""
     kept: int = 0
     ended: Literal["", "NoShow"] = ""
+    nodes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, booking: Booking, ledger: Ledger, gap: int) -> Held:
@@ -57,7 +59,18 @@ class Held:
             domain=ledger.domain,
             kept=ledger.kept,
             ended=ledger.ended,
+            nodes=ledger.nodes,
         )
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it gets nodes of its own."""
+        return self.booking.spec.exclusivity != "None"
+
+    @property
+    def in_domain(self) -> bool:
+        """Whether its GPUs have to be in one NVLink domain."""
+        return bool(self.domain) or self.booking.spec.exclusivity == "Clique"
 
     @property
     def rank(self) -> tuple[int, datetime, str, str]:
@@ -79,7 +92,14 @@ class Held:
         """What its status is to say."""
         window = Window(instant(self.start), instant(self.end))
         return Ledger(
-            window, self.gpus, instant(self.accepted), self.forfeited, self.domain, kept=self.kept, ended=self.ended
+            window,
+            self.gpus,
+            instant(self.accepted),
+            forfeited=self.forfeited,
+            domain=self.domain,
+            kept=self.kept,
+            ended=self.ended,
+            nodes=self.nodes,
         )
 
     @property
@@ -183,11 +203,11 @@ def follow(held: Held, rules: ReservationRules, now: int) -> tuple[Held, bool]:
     spec, wanted = held.booking.spec, Wanted.of(held.booking.spec.window)
     start = wanted.nearest(held.start)
     end = start + wanted.duration
-    if (start, end, spec.gpus, spec.exclusivity) == (held.start, held.asked_end, held.gpus, "None"):
+    if (start, end, spec.gpus) == (held.start, held.asked_end, held.gpus):
         return held, False
     less = end <= held.asked_end and spec.gpus <= held.gpus
     fixed = held.fixed_from(rules) <= now
     may_start = start == held.start or (start > held.start and not fixed)
-    if less and may_start and spec.exclusivity == "None":
+    if less and may_start:
         return held.shrunk(start, max(end, now, start + 1), spec.gpus, late=fixed), False
     return held, True

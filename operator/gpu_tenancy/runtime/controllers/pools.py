@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from gpu_tenancy.api.tenant import GpuGrant
     from gpu_tenancy.domain.promises import Decision, Series, Verdict
+    from gpu_tenancy.runtime.controllers.binder import Binder
     from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.fleet import Fleet
     from gpu_tenancy.runtime.raises import Raises
@@ -80,7 +81,7 @@ class Decisions:
 class PoolController:
     """Reconciles one pool with everything that is promised of it."""
 
-    def __init__(self, tools: Tools, fleet: Fleet, decisions: Decisions, raises: Raises) -> None:
+    def __init__(self, tools: Tools, fleet: Fleet, binder: Binder, decisions: Decisions, raises: Raises) -> None:
         self._world = tools.world
         self._engine = tools.engine
         self._executor = tools.executor
@@ -88,6 +89,7 @@ class PoolController:
         self._began = tools.clock.now()
         self._metrics = tools.metrics
         self._fleet = fleet
+        self._binder = binder
         self._decisions = decisions
         self._raises = raises
         self._charges = decisions.charges
@@ -123,7 +125,7 @@ class PoolController:
             frozen=self._frozen(),
             since=self._began,
         )
-        decision = _together(decide(facts, now), windows)
+        decision = _together(await self._binder.bind(pool, facts, decide(facts, now)), windows)
         self._publish(name, decision, {tenant.name: (tenant.uid, tenant.generation) for tenant in tenants.values()})
         wakes = [at for at in (decision.wake, *look_again) if at is not None]
         self._engine.alarms.set(Key(Topic.POOL, name), min(wakes, default=None))

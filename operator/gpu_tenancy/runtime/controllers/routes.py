@@ -8,8 +8,10 @@ from gpu_tenancy.domain.naming import SUSPENDED_LABEL, TENANT_LABEL, Tier, quota
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.demand import Missing
 from gpu_tenancy.reconcile.drain import JobFacts
+from gpu_tenancy.reconcile.exclusive import claims
 from gpu_tenancy.render.network_policy import is_peering
 from gpu_tenancy.runtime.controllers.audits import EVERYTHING, AuditController, Audits
+from gpu_tenancy.runtime.controllers.binder import Binder
 from gpu_tenancy.runtime.controllers.nodes import NodeController
 from gpu_tenancy.runtime.controllers.peerings import PeeringController
 from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
@@ -47,6 +49,7 @@ class Controllers:
         tools.engine.pools = lambda: [entry.key.name for entry in world.pools.snapshot().values()]
         self._metrics = tools.metrics
         fleet = Fleet(world, self._node_changed, self._catalogue_changed)
+        binder = Binder(tools, fleet)
         decisions, raises, remainders = Decisions(), Raises(tools.client.write_timeout), Remainders()
         audits = Audits()
         self._peers = peers = Peers(world)
@@ -54,12 +57,12 @@ class Controllers:
         self._audits = AuditController(tools, fleet, audits)
         self._by_topic: Mapping[Topic, Controller] = {
             Topic.REGION: RegionController(tools, fleet),
-            Topic.POOL: PoolController(tools, fleet, decisions, raises),
+            Topic.POOL: PoolController(tools, fleet, binder, decisions, raises),
             Topic.WORKLOADS: self._workloads,
             Topic.TENANT: TenantController(
                 tools, fleet, decisions, raises, peers=peers, remainders=remainders, audits=audits
             ),
-            Topic.NODE: NodeController(tools, fleet),
+            Topic.NODE: NodeController(tools, fleet, binder),
             Topic.PEERINGS: PeeringController(tools, peers),
             Topic.AUDIT: self._audits,
         }
@@ -167,6 +170,9 @@ class Controllers:
         for entry in (old, new):
             if entry is not None and not isinstance(entry.value, Broken):
                 self._add(Topic.POOL, [entry.value.spec.pool])
+                self._add(Topic.NODE, {node for node, _ in claims(entry.value)})
+                if entry.value.spec.exclusivity != "None":
+                    self._add(Topic.TENANT, [self._world.owner(key.namespace)])
         if new is None:
             self._metrics.reservation_gone(key.namespace, key.name)
             self._workloads.vacate(key.namespace)

@@ -12,6 +12,7 @@ from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.observability.metrics import QuotaSeries
 from gpu_tenancy.reconcile.controls import verification_due
+from gpu_tenancy.reconcile.exclusive import named
 from gpu_tenancy.reconcile.tenants import plan_failure, plan_tenant
 from gpu_tenancy.reconcile.views import TenantView
 from gpu_tenancy.runtime.executor import ExecutionError
@@ -128,6 +129,14 @@ class TenantController:
             },
             remainders=self._remainders.of(namespaces),
             audit=self._audits.of(name),
+            exclusive={
+                namespace: named(
+                    entry.value
+                    for entry in world.reservations.by("namespace", namespace)
+                    if not isinstance(entry.value, Broken)
+                )
+                for namespace in known
+            },
         )
 
     def _contract(self, tenant: Tenant | None, namespaces: Iterable[str]) -> Standing:

@@ -1,0 +1,107 @@
+"""Nodes of exclusive reservations: chosen, kept, and cleared of others, with a look at pods only when that is decided."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, TypeAlias
+
+from gpu_tenancy.domain.binding import bind, lacking
+from gpu_tenancy.domain.calendar import seconds
+from gpu_tenancy.domain.naming import RESERVATION_TAINT
+from gpu_tenancy.kube.errors import KubeError
+from gpu_tenancy.kube.resource import POD
+from gpu_tenancy.reconcile.exclusive import claims, exclusive, occupant, sites, with_nodes
+from gpu_tenancy.reconcile.nodes import Tenure
+from gpu_tenancy.runtime.keys import Key, Topic
+from gpu_tenancy.runtime.world import Broken
+
+if TYPE_CHECKING:
+    from gpu_tenancy.domain.promises import Decision, PoolFacts
+    from gpu_tenancy.reconcile.exclusive import Occupant
+    from gpu_tenancy.runtime.controllers.tools import Tools
+    from gpu_tenancy.runtime.fleet import Fleet
+    from gpu_tenancy.runtime.world import Pool
+
+_TRY_AGAIN = 5.0
+
+_Seat: TypeAlias = tuple[tuple[str, str], int, str]
+"""A reservation by namespace and name, the start of its window, and one of its nodes."""
+
+
+class Binder:
+    """Gives reservations nodes, and says whose a node is."""
+
+    def __init__(self, tools: Tools, fleet: Fleet) -> None:
+        self._world = tools.world
+        self._engine = tools.engine
+        self._client = tools.client
+        self._clock = tools.clock
+        self._fleet = fleet
+        # Whether nothing firm of others was seen on a node after nobody new could come to it any more.
+        self._clear: dict[str, dict[_Seat, bool]] = {}
+
+    async def bind(self, pool: Pool, facts: PoolFacts, decision: Decision) -> Decision:
+        """Enter the nodes of exclusive reservations into a decision."""
+        wanted, nodes, now = exclusive(facts, decision), self._fleet.of_pool(pool.name), seconds(self._clock.now())
+        own = {booking.uid: (booking.namespace, booking.name) for booking in facts.bookings}
+        seats = {
+            (own[one.uid], one.start, node): None for one in wanted if one.start <= now < one.end for node in one.bound
+        }
+        before = self._clear.get(pool.name, {})
+        clear = self._clear[pool.name] = {seat: before[seat] for seat in seats if seat in before}
+        if not wanted:
+            return decision
+        usable = sites(nodes, pool.spec)
+        unseen = [seat for seat in seats if seat not in clear and self._closed(seat[2])]
+        if lacking(wanted, usable, now) or unseen:
+            try:
+                occupants = await self._occupants(pool)
+            except KubeError:
+                # Without a look at the pods nobody gets another node; everything else goes on.
+                held = {name for one in wanted for name in one.bound}
+                usable = [site for site in usable if site.name in held]
+                self._engine.queue.add_after(Key(Topic.POOL, pool.name), _TRY_AGAIN)
+            else:
+                usable = sites(nodes, pool.spec, occupants)
+                firm = defaultdict[str, set[tuple[str, str]]](set)
+                for each in occupants:
+                    if each.firm:
+                        firm[each.node].add((each.namespace, each.reservation))
+                for whose, start, node in unseen:
+                    clear[whose, start, node] = firm[node] <= {whose}
+                    self._engine.queue.add(Key(Topic.NODE, node))
+        return with_nodes(decision, wanted, bind(wanted, usable, now))
+
+    def tenure(self, node: str, pool: str | None) -> Tenure | None:
+        """Say whose a node is, by what reservations of its pool say."""
+        found = [
+            claim
+            for entry in self._world.reservations.by("node", node)
+            if not isinstance(entry.value, Broken) and entry.value.spec.pool == pool
+            for name, claim in claims(entry.value)
+            if name == node
+        ]
+        if pool is None or not found:
+            return None
+        oldest = min(found)
+        seat = ((oldest.namespace, oldest.name), seconds(oldest.start), node)
+        empty = self._clear.get(pool, {}).get(seat, self._evicts(node, oldest.namespace))
+        return Tenure(oldest.namespace, oldest.name, oldest.start <= self._clock.now() and empty)
+
+    async def _occupants(self, pool: Pool) -> list[Occupant]:
+        return [
+            found
+            async for page in self._client.list(POD)
+            for raw in page.items
+            if (found := occupant(raw, pool.spec.resourceName)) is not None
+        ]
+
+    def _closed(self, node: str) -> bool:
+        entry = self._world.nodes.get(node)
+        return entry is not None and any(taint["key"] == RESERVATION_TAINT for taint in entry.value.taints)
+
+    def _evicts(self, node: str, namespace: str) -> bool:
+        """Say whether a node was found clear before; the taint tells, also after a restart."""
+        entry = self._world.nodes.get(node)
+        taint = {"key": RESERVATION_TAINT, "value": namespace, "effect": "NoExecute"}
+        return entry is not None and any(taint.items() <= one.items() for one in entry.value.taints)

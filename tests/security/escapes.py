@@ -87,8 +87,7 @@ if TYPE_CHECKING:
     from cluster.rest import Call
     from security.check import Wall
 
-SERVICE = Resource("", "v1", "services", "Service")
-PODS, GPU_PODS = by(MALLORY, pod()), by(MALLORY, gpu_pod())
+PODS = by(MALLORY, pod())
 TENANTS, RESERVATIONS = Schema("industrialtenants"), Schema("gpureservations")
 CLOSED = NetworkPolicies((OWN, RIVALS))
 

@@ -232,7 +232,7 @@ class TestInstalled:
         [
             (OPERATOR_USER, "", "namespaces", ("get", "list", "watch", "create", "patch", "delete")),
             (OPERATOR_USER, "", "pods/eviction", ("create",)),
-            (OPERATOR_USER, GROUP, "industrialtenants/status", ("patch", "update")),
+            (OPERATOR_USER, GROUP, "industrialtenants/status", ("patch",)),
             ("owner", RBAC, "rolebindings", ALL),
             ("owner", RBAC, "roles", ALL),
             ("owner", GROUP, "gpureservations", ALL),
@@ -271,7 +271,7 @@ class TestInstalled:
             (OPERATOR_USER, GROUP, "industrialtenants", WRITE),
             (OPERATOR_USER, GROUP, "gpureservations", WRITE),
             (OPERATOR_USER, GROUP, "tenantpeerings", WRITE),
-            (OPERATOR_USER, ADMISSION, "validatingadmissionpolicies", ALL),
+            (OPERATOR_USER, ADMISSION, "validatingadmissionpolicies", ("get", "watch", *WRITE)),
             (OPERATOR_USER, "coordination.k8s.io", "leases", ALL),
             ("owner", "", "namespaces", ("create", "update", "patch", "delete", "list")),
             ("owner", "", "nodes", ALL),

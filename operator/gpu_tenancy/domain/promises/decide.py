@@ -28,7 +28,8 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
     """Decide who gets how many GPUs of a pool, and when.
 
     Guarantees that stand come first, then accepted reservations by acceptance, then more guarantees, then new
-    reservations and changes by creation. Each takes what those before it leave.
+    reservations and changes, first come first served. Each takes what those before it leave, and windows that are to go
+    on what nobody else wants.
 
     Args:
         facts: the pool as it is.

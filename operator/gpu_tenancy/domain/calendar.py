@@ -21,11 +21,13 @@ FOREVER = ENDLESS  # later than any instant that the API can spell
 UNLIMITED = 1 << 40
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
+_DAY = 24 * 3600
 
 
 def seconds(value: datetime | timedelta) -> int:
     """Read an aware instant as whole seconds since 1970, or a span as whole seconds; fractions are cut off."""
-    return (value - _EPOCH if isinstance(value, datetime) else value) // _SECOND
+    span = value - _EPOCH if isinstance(value, datetime) else value
+    return span.days * _DAY + span.seconds  # as `span // _SECOND` would, several times as fast
 
 
 def instant(value: int) -> datetime:

@@ -16,46 +16,66 @@ class Queue:
         self.slots = Slots(number)
         self.inside: list[str] = []
         self._leave = asyncio.Event()
+        self._visits: list[asyncio.Task[None]] = []
 
-    def come(self, name: str, patience: float = 0.0) -> asyncio.Task[None]:
-        return asyncio.create_task(self._visit(name, patience))
+    def come(self, name: str, *, patient: bool = False) -> asyncio.Task[None]:
+        self._visits.append(asyncio.create_task(self._visit(name, patient=patient)))
+        return self._visits[-1]
 
-    async def _visit(self, name: str, patience: float) -> None:
-        async with self.slots.taken(patience):
+    async def _visit(self, name: str, *, patient: bool) -> None:
+        async with self.slots.taken(patient=patient):
             self.inside.append(name)
             await self._leave.wait()
 
     async def open(self) -> list[str]:
         self._leave.set()
-        await settle()
+        await asyncio.wait(self._visits)
         return self.inside
 
 
 async def test_no_more_than_the_number_are_in_at_once():
     queue = Queue(2)
-    visits = [queue.come(name) for name in "abc"]
+    for name in "abc":
+        queue.come(name)
     await settle()
     assert queue.inside == ["a", "b"]
     assert await queue.open() == ["a", "b", "c"]
-    assert all(visit.done() for visit in visits)
 
 
-async def test_who_can_wait_lets_in_those_who_come_meanwhile():
+async def test_who_is_patient_lets_in_those_who_come_meanwhile():
     queue = Queue(1)
-    visits = [queue.come("first"), queue.come("patient", 30.0), queue.come("a"), queue.come("b")]
+    queue.come("first")
+    queue.come("patient", patient=True)
+    queue.come("a")
+    queue.come("b")
     await settle()
     assert await queue.open() == ["first", "a", "b", "patient"]
-    assert all(visit.done() for visit in visits)
 
 
-async def test_nobody_waits_for_those_who_come_later_than_they_can_wait():
+async def test_however_many_of_both_there_are_every_eighth_turn_is_for_the_patient():
     queue = Queue(1)
-    visits = [queue.come("first"), queue.come("patient", 0.05)]
-    await asyncio.sleep(0.1)
-    visits.append(queue.come("late"))
+    queue.come("first")
+    for number in range(20):
+        queue.come(f"p{number}", patient=True)
+    for number in range(21):
+        queue.come(f"u{number}")
     await settle()
-    assert await queue.open() == ["first", "patient", "late"]
-    assert all(visit.done() for visit in visits)
+    inside = await queue.open()
+    turns = [f"u{number}" for number in range(21)]
+    for number in range(3):
+        turns.insert(8 * number + 7, f"p{number}")
+    assert inside == ["first", *turns, *(f"p{number}" for number in range(3, 20))]
+
+
+async def test_those_who_come_late_overtake_the_patient_however_long_these_have_waited():
+    queue = Queue(1)
+    queue.come("first")
+    for number in range(20):
+        queue.come(f"p{number}", patient=True)
+    await settle()
+    queue.come("late")
+    await settle()
+    assert (await queue.open())[:2] == ["first", "late"]
 
 
 async def test_who_gives_up_waiting_takes_no_slot_along():
@@ -71,8 +91,8 @@ async def test_who_gives_up_waiting_takes_no_slot_along():
 
 async def test_who_gives_up_at_the_very_moment_of_their_turn_passes_it_on():
     slots = Slots(1)
-    await slots._take(0)
-    turn = asyncio.create_task(slots._take(0))
+    await slots._take(patient=False)
+    turn = asyncio.create_task(slots._take(patient=False))
     await settle()
     slots._give_back()
     turn.cancel()

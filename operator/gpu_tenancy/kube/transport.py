@@ -50,8 +50,6 @@ _HTTP_METHODS = {
     "delete": "DELETE",
 }
 _ATTEMPTS = 4
-# Where not all can be sent at once, what enforces goes before what tells of it, by this much.
-_STATUS_SECONDS = 0.5
 _LONGEST_PAUSE = 10.0
 _CONNECT_SECONDS = 5.0
 
@@ -132,7 +130,8 @@ class Transport:
         self._pending += 1
         self.idle.clear()
         try:
-            async with self._slots.taken(_STATUS_SECONDS if request.is_status else 0.0):
+            # What enforces goes before what tells of it.
+            async with self._slots.taken(patient=request.is_status):
                 return await self._send(request)
         finally:
             self._pending -= 1

@@ -163,6 +163,7 @@ def test_started_again_it_has_the_same_objects_users_and_address(tmp_path: Path)
 
 
 def test_a_part_that_fails_at_the_start_is_named_with_its_last_words_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
     (tmp_path / "etcd").write_text("not a folder")
     with pytest.raises(LocalClusterError, match=r"(?s)etcd ended while starting.*not a directory"):
         ControlPlane(tmp_path).start()

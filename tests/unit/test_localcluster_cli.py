@@ -48,6 +48,35 @@ def test_a_folder_that_is_not_a_control_plane_is_not_deleted(tmp_path):
     assert (tmp_path / "thesis.txt").exists()
 
 
+def test_no_control_plane_is_put_among_other_files_with_which_it_would_be_deleted(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    result = run("up", "--data-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert "name a folder that is new or empty" in " ".join(result.stderr.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("command", [["up"], ["down"], ["status"], ["kubeconfig", "--role", "admin"]], ids=" ".join)
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"components": {"etcd": 1}}'])
+def test_a_damaged_state_is_named(tmp_path, command, content):
+    (tmp_path / "lock").touch()
+    (tmp_path / "state.json").write_text(content)
+    result = run(*command, "--data-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert "state.json is damaged" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("command", [["up"], ["down"], ["status"], ["kubeconfig", "--role", "admin"]], ids=" ".join)
+def test_a_file_is_no_folder(tmp_path, command):
+    (tmp_path / "file").touch()
+    result = run(*command, "--data-dir", str(tmp_path / "file"))
+    assert result.exit_code == 2
+    assert "is a file" in " ".join(result.stderr.replace("│", "").split())
+    below = run(*command, "--data-dir", str(tmp_path / "file" / "folder"))
+    assert below.exit_code == 1
+    assert "Not a directory" in " ".join(below.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

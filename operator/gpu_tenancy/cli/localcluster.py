@@ -78,6 +78,7 @@ DataDirOption = Annotated[
         "--data-dir",
         help="The folder of the control plane; one folder, one control plane.",
         default_factory=default_data_dir,
+        file_okay=False,
         show_default="in the user's state folder",
     ),
 ]
@@ -90,7 +91,7 @@ def reported() -> Iterator[None]:
     """Print what went wrong, without a traceback, and end with exit code 1."""
     try:
         yield
-    except LocalClusterError as error:
+    except (LocalClusterError, OSError) as error:
         progress.print(f"[bold red]Error:[/] {_escape(error)}", highlight=False, soft_wrap=True)
         raise typer.Exit(code=1) from error
 
@@ -134,14 +135,15 @@ def down(
 @app.command()
 def status(data_dir: DataDirOption, *, output_format: OutputOption = Format.TEXT) -> None:
     """Show what runs and where the logs are; exit code 3 if nothing does."""
-    control_plane = ControlPlane(data_dir)
-    state = control_plane.state
-    if output_format is Format.JSON:
-        output.print_json(json.dumps(_described(control_plane, state)))
-    elif state is None:
-        output.print(f"No control plane is running in {data_dir}.", soft_wrap=True)
-    else:
-        _print_status(control_plane, state)
+    with reported():
+        control_plane = ControlPlane(data_dir)
+        state = control_plane.state
+        if output_format is Format.JSON:
+            output.print_json(json.dumps(_described(control_plane, state)))
+        elif state is None:
+            output.print(f"No control plane is running in {data_dir}.", soft_wrap=True)
+        else:
+            _print_status(control_plane, state)
     if state is None:
         raise typer.Exit(code=NOT_RUNNING)
 

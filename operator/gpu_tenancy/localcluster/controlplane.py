@@ -117,8 +117,10 @@ class ControlPlane:
         """Start it and return when pods can be created.
 
         Raises:
-            LocalClusterError: It is running already, a program cannot be had, or one of them failed.
+            LocalClusterError: It is running already, the folder is somebody else's, a program cannot be had, or one of
+                them failed.
         """
+        self._refuse_foreign_folder()
         binaries = ensure(self.kubernetes, self._console)
         self.logs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._exclusive() as lock, self._port() as port:
@@ -255,10 +257,21 @@ class ControlPlane:
             return False
         return True
 
+    def _refuse_foreign_folder(self) -> None:
+        """Whatever is in the folder would be deleted with the control plane."""
+        if not self._lock.exists() and self.data_dir.exists() and any(self.data_dir.iterdir()):
+            raise LocalClusterError(
+                f"{self.data_dir} has files that are none of a control plane; name a folder that is new or empty"
+            )
+
+    @property
+    def _lock(self) -> Path:
+        return self.data_dir / "lock"
+
     @contextmanager
     def _exclusive(self) -> Iterator[int]:
         """Hold the data directory; the supervisor inherits the hold and keeps it while it runs."""
-        with (self.data_dir / "lock").open("w") as lock:
+        with self._lock.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

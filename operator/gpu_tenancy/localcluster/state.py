@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gpu_tenancy.localcluster.components import Component
+from gpu_tenancy.localcluster.errors import LocalClusterError
 from gpu_tenancy.localcluster.processes import ProcessId
 
 if TYPE_CHECKING:
@@ -79,15 +80,25 @@ class State:
 
     @classmethod
     def load(cls, data_dir: Path) -> State | None:
-        """Read what a supervisor last wrote, or None if there never was one."""
+        """Read what a supervisor last wrote, or None if there never was one.
+
+        Raises:
+            LocalClusterError: It cannot be read.
+        """
+        path = data_dir / STATE_FILE
         try:
-            raw = json.loads((data_dir / STATE_FILE).read_text())
+            raw = json.loads(path.read_text())
+            children = {
+                name: Child(ProcessId(**child["process"]), child["restarts"])
+                for name, child in raw["components"].items()
+            }
+            return cls(**{**raw, "supervisor": ProcessId(**raw["supervisor"]), "components": children})
         except FileNotFoundError:
             return None
-        children = {
-            name: Child(ProcessId(**child["process"]), child["restarts"]) for name, child in raw["components"].items()
-        }
-        return cls(**{**raw, "supervisor": ProcessId(**raw["supervisor"]), "components": children})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LocalClusterError(
+                f"{path} is damaged, so nothing is known of what runs there; end that, and delete the folder"
+            ) from error
 
 
 def _write_json(path: Path, value: Any) -> None:

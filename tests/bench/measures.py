@@ -6,19 +6,21 @@ import random
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.raw import connect, delete, post
+from bench.raw import connect, delete_all, post
 from bench.site import CONCURRENCY, NAMESPACES_PER_TENANT
 from bench.witness import CHILDREN, Witness, watching
+from gpu_tenancy.domain.naming import MANAGED_SELECTOR
 from gpu_tenancy.reconcile.plan import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from bench.raw import Manifest
+    from bench.raw import Call, Manifest
     from bench.site import Site
     from cluster.operating import OperatorProcess
 
@@ -98,32 +100,42 @@ async def write_plainly(site: Site, objects: Mapping[str, Sequence[Manifest]]) -
         return Written(seconds, site.cpu_seconds() + time.process_time() - computed)
 
 
-def choose(objects: Mapping[str, Sequence[Manifest]], number: int) -> list[Manifest]:
-    """Choose children at random, the same in each run."""
+def choose(objects: Mapping[str, Sequence[Manifest]], number: int) -> dict[str, list[Manifest]]:
+    """Choose namespaces at random, the same in each run, that have at least so many children; give these."""
     kinds = {resource.kind for resource in CHILDREN}
-    children = [one for group in objects.values() for one in group if one["kind"] in kinds]
-    return random.Random(number).sample(children, number)  # noqa: S311  # nothing secret about it
+    chosen: dict[str, list[Manifest]] = {}
+    for namespace in random.Random(number).sample(sorted(objects), len(objects)):  # noqa: S311  # nothing secret
+        if sum(map(len, chosen.values())) >= number:
+            break
+        chosen[namespace] = [one for one in objects[namespace] if one["kind"] in kinds]
+    return chosen
 
 
-async def see_repaired(site: Site, children: Sequence[Manifest], tenants: int) -> float:
-    """Delete children while the operator runs, and give the seconds until all are back."""
+def _deletions(namespaces: Iterable[str]) -> list[list[Call]]:
+    """Have the API server delete whatever the operator made in these namespaces: one request for each and each kind."""
+    return [[delete_all(resource, one, MANAGED_SELECTOR)] for resource in CHILDREN for one in namespaces]
+
+
+async def see_repaired(site: Site, children: Mapping[str, Sequence[Manifest]], tenants: int) -> float:
+    """Delete namespaces' children while the operator runs; give the seconds from the first request until all are back."""
     async with watching(site.admin) as witness, connect(site.admin) as admin:
         await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready")
-        gone = {Ref.of(child): witness.uids[Ref.of(child)] for child in children}
+        gone = {ref: witness.uids[ref] for ref in map(Ref.of, chain.from_iterable(children.values()))}
         began = time.perf_counter()
-        await admin.send([[delete(child)] for child in children], DELETE_CONCURRENCY)
+        await admin.send(_deletions(children), DELETE_CONCURRENCY)
         await witness.until(lambda: all(witness.uids.get(ref, uid) != uid for ref, uid in gone.items()), "all are back")
         back = witness.children_changed
         await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready again")
     return back - began
 
 
-async def repair_plainly(site: Site, children: Sequence[Manifest]) -> float:
+async def repair_plainly(site: Site, children: Mapping[str, Sequence[Manifest]]) -> float:
     """Delete children that nobody repairs and create them by plain POSTs; give the seconds that the latter took."""
+    gone = list(chain.from_iterable(children.values()))
     async with watching(site.admin) as witness, connect(site.admin) as admin, connect(site.account) as account:
-        await admin.send([[delete(child)] for child in children], DELETE_CONCURRENCY)
-        await witness.until(lambda: not any(Ref.of(child) in witness.uids for child in children), "all are gone")
-        return await account.send([[post(child)] for child in children], CONCURRENCY)
+        await admin.send(_deletions(children), DELETE_CONCURRENCY)
+        await witness.until(lambda: not any(Ref.of(child) in witness.uids for child in gone), "all are gone")
+        return await account.send([[post(child)] for child in gone], CONCURRENCY)
 
 
 def restart(site: Site) -> Restarted:

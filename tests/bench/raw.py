@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
@@ -38,10 +39,9 @@ def post(manifest: Manifest) -> Call:
     return Call("POST", resource.path(manifest["metadata"].get("namespace", "")), orjson.dumps(manifest))
 
 
-def delete(manifest: Manifest) -> Call:
-    """Make the request that deletes an object."""
-    resource, metadata = RESOURCES.of(manifest["apiVersion"], manifest["kind"]), manifest["metadata"]
-    return Call("DELETE", resource.path(metadata.get("namespace", ""), metadata["name"]))
+def delete_all(resource: Resource, namespace: str, selector: str) -> Call:
+    """Make the request that deletes all objects of a kind in a namespace that carry a label."""
+    return Call("DELETE", f"{resource.path(namespace)}?{urlencode({'labelSelector': selector})}")
 
 
 @asynccontextmanager

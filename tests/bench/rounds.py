@@ -26,6 +26,7 @@ from bench.pods import Created, create_pods, declare_tenant
 from bench.report import Figure
 from bench.site import NAMESPACES_PER_TENANT, add_nodes, fresh_site, tenants
 from bench.windows import open_windows, p99
+from bench.witness import CHILDREN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ class Size:
 
     Attributes:
         tenants: how many are provisioned.
-        deleted: how many children are deleted at once.
+        deleted: how many children, at least, are deleted at once.
         rounds: how often tenants are provisioned.
         repeats: how often children are deleted, and the operator is restarted.
         batches: how many batches of pods are created with the policies, and how many without.
@@ -77,6 +78,7 @@ class Results:
     kubernetes: str = ""
     provisioned: list[Provisioned] = field(default_factory=list)
     written: list[Written] = field(default_factory=list)
+    deleted: str = ""
     repaired: list[float] = field(default_factory=list)
     rewritten: list[float] = field(default_factory=list)
     restarted: list[Restarted] = field(default_factory=list)
@@ -108,7 +110,7 @@ class Results:
                 "restart, nothing changed: new versions", [len(one.changed) for one in self.restarted], "", target=0
             ),
             Figure("restart, nothing changed: steady", again, "s", target=RESTART_SECONDS, below=True),
-            Figure(f"{size.deleted} children deleted, all back", self.repaired, "s", self.rewritten, REPAIR_RATIO),
+            Figure(f"drift, {self.deleted}: all back", self.repaired, "s", self.rewritten, REPAIR_RATIO),
             Figure(f"{windows}: lag, p99", [p99(self.lags)], "s", target=LAG_SECONDS, below=True),
             Figure(f"{windows}: early", [sum(lag < 0 for lag in self.lags)], "", target=0),
             Figure(f"{pods} pods created, p50", self.pods.fenced, "ms", self.pods.unfenced, POLICY_RATIO),
@@ -161,9 +163,11 @@ def run(size: Size, say: Callable[[str], None]) -> Results:
 
 def _disturb(site: Site, provisioned: Provisioned, size: Size, results: Results, say: Callable[[str], None]) -> None:
     children = choose(provisioned.objects, size.deleted)
+    number, requests = sum(map(len, children.values())), len(CHILDREN) * len(children)
+    results.deleted = f"{number} children deleted by {requests} requests"
     for _ in range(size.repeats):
         at_rest(site.operator)
-        say(f"{size.deleted} children are deleted")
+        say(results.deleted)
         results.repaired.append(asyncio.run(see_repaired(site, children, size.tenants)))
         site.stop_operator()
         say("plain POSTs of the same")

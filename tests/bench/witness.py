@@ -141,23 +141,20 @@ async def watching(admin: Path) -> AsyncIterator[Witness]:
         for resource, answer in listed.items():
             for raw in answer["items"]:
                 witness.take(resource, raw, time.perf_counter())
-        tasks = [
-            asyncio.create_task(_watch(server, witness, resource, selectors[resource], answer["metadata"]))
-            for resource, answer in listed.items()
-        ]
-        try:
+        async with asyncio.TaskGroup() as watches:
+            tasks = [
+                watches.create_task(_watch(server, witness, resource, selectors[resource], answer["metadata"]))
+                for resource, answer in listed.items()
+            ]
             yield witness
-        finally:
             for task in tasks:
                 task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-    if broken := [end for end in ends if not isinstance(end, asyncio.CancelledError)]:
-        raise RuntimeError(f"watches ended by themselves: {broken}")
 
 
 async def _watch(server: Raw, witness: Witness, resource: Resource, selector: str, metadata: dict[str, Any]) -> None:
     async for data in server.watch(resource, selector, metadata["resourceVersion"]):
         witness.hear(resource, data)
+    raise RuntimeError(f"{resource.kind}: the API server ended the watch")
 
 
 def _is_ready(raw: Manifest) -> bool:

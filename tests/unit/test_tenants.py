@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from gpu_tenancy.domain.contract import Stage, Standing
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.reconcile.plan import Create, Delete, Emit, Plan, Update
-from gpu_tenancy.reconcile.tenants import plan_failure, plan_tenant, refusal
+from gpu_tenancy.reconcile.tenants import look_again, plan_failure, plan_tenant, refusal
 from tenant_world import (
     NEURA,
     NOW,
@@ -193,6 +195,16 @@ def test_a_stray_object_with_the_operators_label_goes(provisioned):
     ref = provisioned.put(stray)
     (removal,) = [one for one in provisioned.settle("neura") if isinstance(one, Delete)]
     assert (removal.ref, removal.repair) == (ref, True)
+
+
+def test_a_tenant_is_looked_at_again_when_its_contract_turns(provisioned):
+    view = provisioned.view("neura")
+    verified = look_again(view, NOW)
+    assert verified is not None
+    soon, late = NOW + timedelta(minutes=5), verified + timedelta(days=9)
+
+    assert look_again(replace(view, contract=Standing(Stage.ENDING, soon)), NOW) == soon
+    assert look_again(replace(view, contract=Standing(Stage.ENDING, late)), NOW) == verified
 
 
 def test_objects_and_fields_of_others_are_left_alone(provisioned):

@@ -8,6 +8,7 @@ from gpu_tenancy.domain.naming import TENANT_LABEL, quota_of
 from gpu_tenancy.domain.quantity import parse
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.children import QUOTA, Step
+from gpu_tenancy.reconcile.controls import verification_due
 from gpu_tenancy.reconcile.isolation import Contract, closed, released, work_on
 from gpu_tenancy.reconcile.ownership import claims
 from gpu_tenancy.reconcile.plan import Plan, Update, plan
@@ -51,6 +52,12 @@ def plan_tenant(view: TenantView, now: datetime) -> Plan:
             stages[step].append(operation)
     status = [] if view.spec is None else report(view, view.spec, work, contract.children, now)
     return plan(*stages.values(), status, by_namespace=True)
+
+
+def look_again(view: TenantView, now: datetime) -> datetime | None:
+    """Say when time alone changes something for a tenant whose plan was carried out."""
+    times = (view.contract.wake, verification_due(view, now))
+    return min((at for at in times if at is not None), default=None)
 
 
 def plan_failure(view: TenantView, message: str, now: datetime, *, permanent: bool) -> Plan:

@@ -11,9 +11,8 @@ from gpu_tenancy.domain.contract import Standing, promised_until
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.observability.metrics import QuotaSeries
-from gpu_tenancy.reconcile.controls import verification_due
 from gpu_tenancy.reconcile.exclusive import named
-from gpu_tenancy.reconcile.tenants import plan_failure, plan_tenant
+from gpu_tenancy.reconcile.tenants import look_again, plan_failure, plan_tenant
 from gpu_tenancy.reconcile.views import TenantView
 from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.keys import Key, Topic
@@ -76,7 +75,7 @@ class TenantController:
                 failure = plan_failure(view, str(error), self._clock.now(), permanent=not error.transient)
                 await self._executor.execute(failure)
             raise
-        self._engine.alarms.set(Key(Topic.TENANT, name), verification_due(view, self._clock.now()))
+        self._engine.alarms.set(Key(Topic.TENANT, name), look_again(view, self._clock.now()))
         self._measure(name, view)
 
     def _waits_for_pools(self, tenant: Tenant | Broken | None) -> bool:

@@ -983,6 +983,13 @@ class TestKeeping:
 
         assert (found.ledger, found.draining) == (self.ONE.ledger, True)
 
+    def test_it_ends_while_a_guarantee_lacks_gpus(self) -> None:
+        grants = (grant("neura"), grant("agile", 64))
+
+        decision = decide(facts(self.ONE, spec=self.SPEC, grants=grants), hour(self.DRAIN))
+
+        assert (decision.promises["agile"].granted, decision.verdicts["r"].draining) == (48, True)
+
     def test_it_is_bound_by_the_tenants_own_limits(self) -> None:
         grants = (grant("neura", hours=GpuHours(limit=160, period="Month")),)
 

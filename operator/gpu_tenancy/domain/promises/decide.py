@@ -44,7 +44,7 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
     asking = True
     while asking:
         book.guarantee(guarantees.extend(book.room))
-        asking = register.take_turns(book)
+        asking = register.take_turns(book, keeping=not guarantees.short)
 
     lasting = register.lasting()
     short = _short(facts, guarantees.promised, lasting, book, at)

@@ -66,6 +66,11 @@ class Guarantees:
         """GPUs that are promised, by now."""
         return sum(self._frozen.values()) + sum(claim.kept + claim.more for claim in self._claims)
 
+    @property
+    def short(self) -> bool:
+        """Whether anyone's contract asks for more than is promised, by now."""
+        return any(claim.wants for claim in self._claims)
+
     def extend(self, room: Callable[[], int]) -> int:
         """Promise more to those whose contract asks for it, and say how much.
 

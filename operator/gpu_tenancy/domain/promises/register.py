@@ -73,8 +73,13 @@ class Register:
         """Give what is promised and not yet over and cleaned up, the oldest promise first."""
         return sorted((one for one in self.held.values() if one.occupied.end > self._now), key=lambda one: one.rank)
 
-    def take_turns(self, book: Book) -> bool:
-        """Let everyone who asks ask once, first come first served, and say whether anyone got anything."""
+    def take_turns(self, book: Book, *, keeping: bool) -> bool:
+        """Let everyone who asks ask once, first come first served, and say whether anyone got anything.
+
+        Args:
+            book: the pool's.
+            keeping: whether windows may go on if nobody got anything: not while a guarantee lacks GPUs.
+        """
         asking, self._asking, self.waits = self._asking, [], {}
         got = False
         for _, together in groupby(asking, lambda booking: booking.series or booking.uid):
@@ -89,7 +94,7 @@ class Register:
                 for one in taken:
                     self.held[one.booking.uid] = one
                     self.refusals.pop(one.booking.uid, None)  # it waited in an earlier turn
-        if not got:
+        if keeping and not got:
             self._keep(book)
         book.drop_claims()
         return got

@@ -11,7 +11,7 @@ from gpu_tenancy.api import GPU_RESERVATION
 from gpu_tenancy.api.resource import parse
 from gpu_tenancy.domain.promises import Ledger, Refusal, State, Verdict, Window
 from gpu_tenancy.reconcile.plan import Emit, Plan, Update
-from gpu_tenancy.reconcile.reservations import booking, grows, plan_reservation, plan_without_pool
+from gpu_tenancy.reconcile.reservations import Turn, booking, plan_reservation, plan_without_pool, turn
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 WINDOW = Window(NOW + timedelta(hours=1), NOW + timedelta(hours=2))
@@ -197,22 +197,36 @@ def test_a_reservation_of_a_pool_that_does_not_exist_is_refused_and_keeps_what_i
 
 
 @pytest.mark.parametrize(
-    ("after", "grown"),
+    ("after", "expected"),
     [
-        (LEDGER, False),
-        (None, False),
-        (replace(LEDGER, gpus=4), False),
-        (replace(LEDGER, gpus=9), True),
-        (replace(LEDGER, window=Window(WINDOW.start, WINDOW.end - timedelta(minutes=1))), False),
-        (replace(LEDGER, window=Window(WINDOW.start, WINDOW.end + timedelta(minutes=1))), True),
-        (replace(LEDGER, window=Window(WINDOW.start - timedelta(minutes=1), WINDOW.end)), True),
+        (LEDGER, Turn.OTHERS),
+        (None, Turn.GIVES),
+        (replace(LEDGER, gpus=4), Turn.GIVES),
+        (replace(LEDGER, gpus=9), Turn.OTHERS),
+        (replace(LEDGER, window=Window(WINDOW.start, WINDOW.end - timedelta(minutes=1))), Turn.GIVES),
+        (replace(LEDGER, window=Window(WINDOW.start, WINDOW.end + timedelta(minutes=1))), Turn.OTHERS),
+        (replace(LEDGER, window=Window(WINDOW.start - timedelta(minutes=1), WINDOW.end)), Turn.OTHERS),
+        (replace(LEDGER, window=Window(WINDOW.start + timedelta(days=1), WINDOW.end + timedelta(days=1))), Turn.MOVES),
+        (replace(LEDGER, gpus=9, window=Window(WINDOW.start, WINDOW.end - timedelta(minutes=1))), Turn.MOVES),
+        (replace(LEDGER, domain="rack-2"), Turn.MOVES),
     ],
 )
-def test_what_promises_more_than_before_is_written_after_what_gives_back(after: Ledger | None, *, grown: bool) -> None:
+def test_what_gives_back_is_written_before_what_others_may_take_of_it(after: Ledger | None, expected: Turn) -> None:
     accepted = reserve(status_of(plan_reservation(reserve(), SCHEDULED, is_open=False, now=NOW)))
 
-    assert grows(accepted, replace(SCHEDULED, ledger=after)) is grown
-    assert grows(reserve(), replace(SCHEDULED, ledger=after)) is (after is not None)
+    assert turn(accepted, replace(SCHEDULED, ledger=after)) is expected
+    assert turn(reserve(), replace(SCHEDULED, ledger=after)) is Turn.OTHERS
+
+
+def test_a_window_is_not_open_while_none_of_its_gpus_are_there() -> None:
+    """Else it would be taken back from who cannot use it."""
+    verdict = Verdict(State.ACTIVE, "Active", "", LEDGER, backed=8)
+    opened = reserve(status_of(plan_reservation(reserve(), verdict, is_open=True, now=NOW)))
+    assert booking(opened, "neura").opened == NOW
+
+    lost = plan_reservation(opened, replace(verdict, backed=0, degraded="none"), is_open=False, now=NOW)
+
+    assert conditions_of(lost)["Active"] == ("False", "Opening")
 
 
 def test_a_status_is_written_only_to_the_object_that_was_judged() -> None:

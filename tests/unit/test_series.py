@@ -13,7 +13,7 @@ from gpu_tenancy.api.resource import parse
 from gpu_tenancy.domain.promises import Booking, PoolFacts, Reason, State, decide
 from gpu_tenancy.domain.promises.register import MAX_ASKING
 from gpu_tenancy.reconcile.plan import Emit, Plan, Update
-from gpu_tenancy.reconcile.reservations import grows, plan_reservation, plan_without_pool, series
+from gpu_tenancy.reconcile.reservations import Turn, plan_reservation, plan_without_pool, series, turn
 from promise_facts import NOW, capacity, grant, hour, pool, promised, rules, window
 
 DAY = 24
@@ -66,7 +66,7 @@ class World:
         )
         verdict = one.verdict(decide(facts, now).verdicts)
         plan = plan_reservation(self.reservation, verdict, is_open=verdict.state is State.ACTIVE, now=now)
-        self.grew = grows(self.reservation, verdict)
+        self.turn = turn(self.reservation, verdict)
         self.wake = one.wake
         for operation in plan.operations:
             if isinstance(operation, Update):
@@ -101,7 +101,7 @@ def test_all_occurrences_are_accepted_and_the_next_one_is_shown() -> None:
     assert windows(found) == [(4, 6), (28, 30), (52, 54)]
     assert (found.state, found.ledger.window) == (State.SCHEDULED, window(4, 6))
     assert found.message.endswith("; 3 of 3 occurrences are accepted")
-    assert world.grew
+    assert world.turn is Turn.OTHERS
     assert world.status["window"] == {"start": "2026-12-01T16:00:00Z", "end": "2026-12-01T18:00:00Z"}
 
 
@@ -234,10 +234,10 @@ def test_more_is_asked_for_each_window_and_less_is_taken_at_once() -> None:
     world.at(0)
     world.change(hours="1h")
     assert windows(world.at(1)) == [(4, 5), (28, 29), (52, 53)]
-    assert not world.grew
+    assert world.turn is Turn.GIVES
     world.change(gpus=12)
     assert {one.ledger.gpus for one in world.at(2).occurrences} == {12}
-    assert world.grew
+    assert world.turn is Turn.OTHERS
 
     world.others = (promised("o", 4, 28, 29, "agile"),)
     world.change(gpus=16)

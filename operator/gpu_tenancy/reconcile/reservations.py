@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, Literal
 
 from gpu_tenancy.api import API_VERSION, GPU_RESERVATION, GpuReservationSpec, GpuReservationStatus
 from gpu_tenancy.api import reservation as api
 from gpu_tenancy.api.common import format_instant
 from gpu_tenancy.api.reservation import AcceptedWindow, Offer
+from gpu_tenancy.domain.calendar import seconds
 from gpu_tenancy.domain.conditions import find, holds, set_condition
 from gpu_tenancy.domain.promises import (
     Booking,
@@ -92,12 +94,28 @@ def _occurrences(status: GpuReservationStatus) -> list[Occurrence]:
     return occurrences
 
 
-def grows(reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict) -> bool:
-    """Say whether a verdict promises anything that the status does not promise yet."""
+class Turn(IntEnum):
+    """When a status is written: what one gives back another may take, so who only gives back comes first."""
+
+    GIVES = 0
+    MOVES = 1
+    OTHERS = 2
+
+
+def turn(reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict) -> Turn:
+    """Say what a verdict gives back of what the status promises, and whether it promises anything else.
+
+    Who gives nothing back is waited for by nobody.
+    """
     if reservation.spec.recurrence is None:
-        return _grows(booking(reservation, "").ledger, verdict.ledger)
-    before = {one.window.start: one.ledger for one in _occurrences(reservation.status)}
-    return any(_grows(before.get(one.window.start), one.ledger) for one in verdict.occurrences)
+        before, after = {0: booking(reservation, "").ledger}, {0: verdict.ledger}
+    else:
+        before = {seconds(one.window.start): one.ledger for one in _occurrences(reservation.status)}
+        after = {seconds(one.window.start): one.ledger for one in verdict.occurrences}
+    if not any(_grows(after.get(key), ledger) for key, ledger in before.items()):
+        return Turn.OTHERS
+    grows = any(_grows(before.get(key), ledger) for key, ledger in after.items())
+    return Turn.MOVES if grows else Turn.GIVES
 
 
 def _grows(before: Ledger | None, after: Ledger | None) -> bool:
@@ -228,7 +246,7 @@ def _active(
     match verdict.state:
         case State.ACTIVE if verdict.draining:
             return "True", "Draining", f"pods leave until {end}"
-        case State.ACTIVE if is_open or holds(reservation.status.conditions, "Active"):
+        case State.ACTIVE if is_open or (verdict.backed and holds(reservation.status.conditions, "Active")):
             return "True", "Open", f"{verdict.backed} GPUs until {end}"
         case State.ACTIVE:
             return "False", "Opening", "the window has begun; the quota follows as soon as the GPUs are handed over"

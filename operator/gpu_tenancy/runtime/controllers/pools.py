@@ -16,7 +16,7 @@ from gpu_tenancy.domain.promises import Asking, Booking, Grant, PoolFacts, Quota
 from gpu_tenancy.domain.usage import Amounts
 from gpu_tenancy.reconcile.plan import Plan
 from gpu_tenancy.reconcile.pools import PoolView, plan_pool
-from gpu_tenancy.reconcile.reservations import grows, plan_reservation, plan_without_pool, series
+from gpu_tenancy.reconcile.reservations import Turn, plan_reservation, plan_without_pool, series, turn
 from gpu_tenancy.runtime.charges import Charges, next_fixed
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.meter import Meter, Reading
@@ -131,12 +131,12 @@ class PoolController:
         self._engine.alarms.set(Key(Topic.POOL, name), min(wakes, default=None))
         self._measure(pool, capacity, decision)
         # The ledger, like the quotas: what is given back is written down before what is taken of it.
-        gives: list[Plan] = []
-        takes = [self._plan_pool(pool, capacity, decision, now)]
+        turns: dict[Turn, list[Plan]] = {one: [] for one in Turn}
+        turns[Turn.OTHERS].append(self._plan_pool(pool, capacity, decision, now))
         for reservation in reservations:
             plan = self._plan_reservation(reservation, decision, now)
-            (takes if grows(reservation, decision.verdicts[reservation.uid]) else gives).append(plan)
-        await self._executor.execute(Plan(together(gives).stages + together(takes).stages))
+            turns[turn(reservation, decision.verdicts[reservation.uid])].append(plan)
+        await self._executor.execute(Plan(tuple(stage for plans in turns.values() for stage in together(plans).stages)))
 
     def _take_stock(
         self,

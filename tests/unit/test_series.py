@@ -32,7 +32,7 @@ class World:
         self.events: list[str] = []
 
     def change(self, *, rule: str = "FREQ=DAILY;COUNT=3", gpus: int = 8, hours: str = "2h", **fields: Any) -> None:
-        wait = fields.pop("wait", False)
+        wait, keep = fields.pop("wait", False), fields.pop("keep", False)
         self.generation += 1
         self.spec = {
             "pool": "b200",
@@ -40,6 +40,7 @@ class World:
             "window": {"start": format_instant(hour(4)), "duration": hours},
             "recurrence": {"rule": rule, **fields},
             "onConflict": "Wait" if wait else "Reject",
+            "onEnd": "Keep" if keep else "Drain",
         }
 
     @property
@@ -307,3 +308,25 @@ def test_one_that_has_many_windows_asks_for_all_of_them_at_once(count) -> None:
     world = World(rule=f"FREQ=DAILY;COUNT={count}", rules={"horizon": "90000h"})
 
     assert len(windows(world.at(0))) == count
+
+
+def test_a_window_goes_on_until_the_next_one_takes_over() -> None:
+    """Else both would be open, and one that recurs would hold its GPUs many times in the end."""
+    world = World(keep=True, total=100, rules={"gracePeriod": "30m"})
+    for minutes in range(0, 24 * 60 + 30, 10):
+        found = world.at(4 + minutes / 60)
+
+    (_, until), (start, _), _ = windows(found)
+    assert (until, start) == (28, 28)
+    assert found.ledger.window == window(28, 30)
+
+
+def test_what_has_gone_on_stays_as_it_is_when_its_rule_changes() -> None:
+    world = World(keep=True, rule="FREQ=DAILY;COUNT=2", total=100, rules={"gracePeriod": "30m"})
+    world.at(0)
+    world.at(5.5)
+    world.change(keep=True, rule="FREQ=DAILY;UNTIL=20261201T000000Z")
+
+    found, _ = world.at(5.6).occurrences
+
+    assert (found.ledger.accepted, found.ledger.kept) == (hour(0), 1800)

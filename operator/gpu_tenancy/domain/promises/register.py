@@ -103,8 +103,13 @@ class Register:
         """Let windows that are about to end go on for a step where nobody else wants the GPUs."""
         for one in self.lasting():
             keeps = one.booking.spec.onEnd == "Keep" and not one.booking.draining
-            if keeps and one.drain(self._rules) <= self._now < one.end:
+            if keeps and one.drain(self._rules) <= self._now < one.end and not self._is_relieved(one):
                 self.held[one.booking.uid] = book.keep(one.booking.uid, self._rules)
+
+    def _is_relieved(self, one: Held) -> bool:
+        """Say whether the next window of one that recurs begins before the step would be over."""
+        until, whole = one.end + one.step(self._rules), _whole(one)
+        return any(one.start < other.start < until and _whole(other) == whole for other in self.held.values())
 
     def _place(self, booking: Booking) -> tuple[int, datetime, str, str]:
         """Give its place in the line: a changed spec stands in it from when it was first seen, not from the creation."""
@@ -156,3 +161,8 @@ class Register:
             lacks = Lacks(gpus=uid in short, domain=uid in homeless)
             return promised(held, pool, self._now, backed=backed.get(uid, 0), lacks=lacks, refusal=refusal)
         return waiting(self.waits[uid]) if refusal is None else refused(refusal)
+
+
+def _whole(one: Held) -> str:
+    """Name the reservation of which it is a window."""
+    return one.booking.uid.partition("/")[0]

@@ -151,7 +151,7 @@ def _in(spec: GpuReservationSpec, start: datetime, end: datetime, gpus: int | No
 
 
 def _as_it_is(spec: GpuReservationSpec, ledger: Ledger) -> GpuReservationSpec:
-    return _in(spec, *ledger.window, ledger.gpus)
+    return _in(spec, ledger.window.start, ledger.window.end - timedelta(seconds=ledger.kept), ledger.gpus)
 
 
 def _booking(

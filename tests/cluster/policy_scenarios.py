@@ -129,6 +129,18 @@ def annotated(call: Call, **annotations: str) -> Call:
     return replace(call, body=call.body | {"metadata": call.body["metadata"] | {"annotations": annotations}})
 
 
+def apart(kind: str = "podAntiAffinity", **others: Any) -> dict[str, Any]:
+    """Keep from the pods of others, or near them, on the nodes of a region."""
+    term = {"labelSelector": {}, "topologyKey": "topology.kubernetes.io/region", **others}
+    return {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def rather_near(**others: Any) -> dict[str, Any]:
+    (term,) = apart(**others)["podAntiAffinity"].popitem()[1]
+    preferred = [{"weight": 1, "podAffinityTerm": term}]
+    return {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+
+
 def pool_toleration(pool: str) -> dict[str, str]:
     return {"key": POOL_TAINT, "operator": "Equal", "value": pool, "effect": "NoSchedule"}
 
@@ -152,6 +164,8 @@ def handwritten(pool: str = "b200", tier: Tier = Tier.GUARANTEED) -> dict[str, A
 
 CLAIMED = {"name": "channel", "resourceClaimName": "channel"}
 VISIBLE = {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}
+ALL_BY_PLUGIN = {"nvidia.cdi.k8s.io/container.main": "management.nvidia.com/gpu=all"}
+OF_ACME, OF_RIVAL = ({"namespaceSelector": {"matchLabels": {TENANT_LABEL: one}}} for one in ("acme", "rival"))
 CAPABLE = {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "all"}
 
 POD_SCENARIOS = [
@@ -204,12 +218,21 @@ POD_SCENARIOS = [
     ("partitions the GPUs of the node", gpu_pod(env=[VISIBLE | {"name": "NVIDIA_MIG_CONFIG_DEVICES"}]), gpu_pod(env=[CAPABLE]), "NVIDIA_IMEX_CHANNELS and NVIDIA_MIG_* from env"),
     ("names GPUs by a mount", gpu_pod(**mounts("/var/run/nvidia-container-devices/all")), gpu_pod(**mounts("/data")), "remove mounts below nvidia-container-devices"),
     ("names GPUs by an annotation", annotated(gpu_pod(), **{"cdi.k8s.io/all": "nvidia.com/gpu=all"}), annotated(gpu_pod(), note="x"), "annotations of cdi.k8s.io"),
+    ("names GPUs by an annotation for a plugin of the container runtime", annotated(pod(), **ALL_BY_PLUGIN), annotated(pod(), note="x"), "annotations of cdi.k8s.io and of plugins"),
+    ("keeps the pods of others off every node", pod(affinity=apart(namespaceSelector={})), pod(affinity=apart()), "leave out namespaces and namespaceSelector, or write namespaceSelector {matchLabels: {gpu-tenancy.dev/tenant: acme}}"),
+    ("keeps the pods of one namespace off", pod(affinity=apart(namespaces=["train", "rival"])), pod(affinity=apart(namespaces=["train"])), "leave out namespaces"),
+    ("looks for the pods of another tenant", pod(affinity=apart("podAffinity", **OF_RIVAL)), pod(affinity=apart("podAffinity", **OF_ACME)), "leave out namespaces"),
+    ("would rather be near the pods of another tenant", pod(affinity=rather_near(**OF_RIVAL)), pod(affinity=rather_near(**OF_ACME)), "leave out namespaces"),
     ("hides in a field which GPUs it sees", pod({"devices": "all"}, env=[{"name": "NVIDIA_VISIBLE_DEVICES", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['devices']"}}}]), pod({"devices": "all"}, env=[{"name": "DEVICES", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['devices']"}}}]), "remove NVIDIA_VISIBLE_DEVICES"),
 ]  # fmt: skip
 
 
 def relabel(**labels: str | None) -> dict[str, Any]:
     return {"metadata": {"labels": labels}}
+
+
+def annotate(**annotations: str | None) -> dict[str, Any]:
+    return {"metadata": {"annotations": annotations}}
 
 
 def tolerate(key: str) -> list[dict[str, Any]]:
@@ -232,6 +255,7 @@ POD_UPDATE_SCENARIOS = [
     ("moves a pod to another reservation", on_pod(relabel(**{RESERVATION_LABEL: "weekly"})), on_pod(relabel(app="x")), f"keep the label {RESERVATION_LABEL}"),
     ("adds a toleration", on_pod(tolerate("node.kubernetes.io/unschedulable")), on_pod(tolerate("nvidia.com/gpu")), "add only nvidia.com/gpu"),
     ("sees all GPUs from an ephemeral container", on_pod(debug([VISIBLE]), "ephemeralcontainers"), on_pod(debug([]), "ephemeralcontainers"), "remove NVIDIA_* from the ephemeral container"),
+    ("names GPUs by an annotation later", on_pod(annotate(**ALL_BY_PLUGIN)), on_pod(annotate(note="x")), "remove annotations of cdi.k8s.io"),
 ]  # fmt: skip
 
 
@@ -261,10 +285,6 @@ IMAGE_SCENARIOS = [
 
 def on_namespace(body: Any, name: str = "train", subresource: str = "") -> Call:
     return patch(NAMESPACE, name, body, subresource=subresource)
-
-
-def annotate(**annotations: str | None) -> dict[str, Any]:
-    return {"metadata": {"annotations": annotations}}
 
 
 def new(name: str, **labels: str) -> dict[str, Any]:
@@ -388,6 +408,7 @@ def tenants_namespaces(tenant: str) -> dict[str, Any]:
 
 OWN_PODS: dict[str, Any] = {"podSelector": {"matchLabels": {"app": "x"}}}
 
+CLASS, SELECTED_NODE = "volume.beta.kubernetes.io/storage-class", "volume.kubernetes.io/selected-node"
 CHOOSE_LATER = on_claim({"spec": {"volumeName": "pv-1"}})
 
 VOLUME_SCENARIOS = [
@@ -398,6 +419,11 @@ VOLUME_SCENARIOS = [
     ("chooses among volumes in a template", CONTROLLERS, volume_claim(selector={}), volume_claim(), "remove spec.selector"),
     ("names a class that keeps what is deleted", EDDA, volume_claim(storageClassName="kept"), volume_claim(storageClassName="shelf"), FAST_OR_SHELF),
     ("names such a class in a template", EPHEMERAL_VOLUMES, volume_claim(storageClassName="kept"), volume_claim(), FAST_OR_SHELF),
+    ("names such a class by an annotation", EDDA, annotated(volume_claim(), **{CLASS: "kept"}), annotated(volume_claim(), note="x"), f"remove the annotation {CLASS}"),
+    ("names such a class by an annotation in a template", STATEFULSETS, annotated(volume_claim(), **{CLASS: "kept"}), volume_claim(), f"remove the annotation {CLASS}"),
+    ("takes any volume by an annotation later", EDDA, on_claim(annotate(**{CLASS: ""})), on_claim(annotate(note="x")), f"remove the annotation {CLASS}"),
+    ("has its volume made on a node", EDDA, annotated(volume_claim(), **{SELECTED_NODE: "node-1"}), annotated(volume_claim(), note="x"), "leave the node to the scheduler"),
+    ("has its volume made on another node later", EDDA, on_claim(annotate(**{SELECTED_NODE: "node-1"})), on_claim(annotate(note="x")), "leave the node to the scheduler"),
     ("leaves the class to whoever sets the default", EDDA, volume_claim(storageClassName=None), volume_claim(), FAST_OR_SHELF),
     ("takes any volume without a class", EDDA, volume_claim(storageClassName=""), volume_claim(), FAST_OR_SHELF),
     ("claims a volume where nothing says of which class", EDDA, volume_claim("unsaid"), volume_claim(), STORAGE_CLASSES_ANNOTATION),

@@ -28,7 +28,9 @@ from cluster.policy_scenarios import (
     QUOTA,
     RBAC,
     SCENARIOS,
+    SCHEDULER,
     SELECT_ALL,
+    SELECTED_NODE,
     SERVICE,
     SOLO,
     SOLO_KEY,
@@ -36,6 +38,7 @@ from cluster.policy_scenarios import (
     VIEWERS,
     VOLUME_CLAIM,
     Scenario,
+    annotate,
     binds,
     debug,
     gpu_pod,
@@ -347,6 +350,10 @@ def test_the_control_plane_binds_a_claim_to_a_volume_and_its_owner_keeps_it(api:
     claim = get(VOLUME_CLAIM, "bound", "train")
     eventually(lambda: api.must(claim)["status"].get("phase") == "Bound", "the claim is bound")
     assert api.must(on_claim(relabel(team="x"), "bound"), EDDA)["spec"]["volumeName"] == "shelf-1"
+
+
+def test_the_scheduler_says_on_which_node_a_volume_is_made(api: Api) -> None:
+    assert not api.send(on_claim(annotate(**{SELECTED_NODE: "node-1"})), SCHEDULER, dry_run=True).message
 
 
 def test_a_tenant_without_a_list_of_registries_runs_images_from_all(api: Api) -> None:

@@ -53,6 +53,11 @@ oldObject == null || object.spec != oldObject.spec
   reason: Forbidden
 {{- end }}
 
+{{/* Annotations by which what runs on nodes gives containers devices or mounts, whatever was asked for: of CDI, and of NRI plugins. */}}
+{{- define "gpu-tenancy.namesDevices" -}}
+['cdi.k8s.io/', 'devices.nri.io/', 'mounts.nri.io/', 'devices.noderesource.dev/', 'mounts.noderesource.dev/'].exists(one, key.contains(one))
+{{- end }}
+
 {{/* What a pod pulls from registries: for each container and image volume its pull policy and image. */}}
 {{- define "gpu-tenancy.pulls" -}}
 {{ . }}.spec.containers.map(c, c.?imagePullPolicy.orValue('') + ' ' + c.?image.orValue(''))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from gpu_tenancy.api.resource import parse
 from gpu_tenancy.domain.promises import Booking, PoolFacts, Reason, State, decide
 from gpu_tenancy.domain.promises.register import MAX_ASKING
 from gpu_tenancy.reconcile.plan import Emit, Plan, Update
-from gpu_tenancy.reconcile.reservations import Turn, plan_reservation, plan_without_pool, series, turn
+from gpu_tenancy.reconcile.reservations import Turn, plan_reservation, plan_without_pool, series, spread, turn
 from promise_facts import NOW, capacity, grant, hour, pool, promised, rules, window
 
 DAY = 24
@@ -330,3 +331,30 @@ def test_what_has_gone_on_stays_as_it_is_when_its_rule_changes() -> None:
     found, _ = world.at(5.6).occurrences
 
     assert (found.ledger.accepted, found.ledger.kept) == (hour(0), 1800)
+
+
+def test_what_a_tenant_asks_for_again_and_again_has_an_end_and_takes_nothing_from_others() -> None:
+    """A hundred daily reservations for a year would cost everybody seconds with each decision."""
+    world = World(rule="FREQ=DAILY;COUNT=300", acceptance="BestEffort")
+    rules_ = world.pool.reservations.model_copy(update={"horizon": timedelta(days=400)})
+    many = [replace(world.reservation, uid=f"u{n}", name=f"r{n:03}") for n in range(100)]
+    other = replace(world.reservation, uid="o", namespace="agile", creation_timestamp=hour(0))
+
+    found = spread([other, *reversed(many)], lambda namespace: namespace, rules_, NOW)
+
+    assert sum(len(one.bookings) for one in found.values()) == 4 * 300 + 300
+    assert [uid for uid, one in found.items() if one.bookings] == ["u0", "u1", "u2", "u3", "o"]
+    told = found["u4"].verdict({})
+    assert (told.state, told.refusal.reason, told.occurrences) == (State.REFUSED, Reason.TOO_MANY_REQUESTS, ())
+    assert "delete some of those" in told.refusal.message
+    assert not told.refusal.holds(found["u4"].whole)
+
+
+def test_what_recurs_and_holds_something_is_looked_at_however_many_there_are() -> None:
+    world = World()
+    world.at(0)
+
+    crowded = series(world.reservation, "neura", world.pool.reservations, NOW, crowded=True)
+
+    assert crowded == series(world.reservation, "neura", world.pool.reservations, NOW)
+    assert crowded.open_windows == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal
 
@@ -22,10 +23,12 @@ from gpu_tenancy.domain.promises import (
     Verdict,
     Window,
 )
+from gpu_tenancy.domain.promises.series import MAX_SPREAD
 from gpu_tenancy.reconcile.plan import Emit, Operation, Plan, Ref, plan
 from gpu_tenancy.reconcile.status import write_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from gpu_tenancy.api.common import Condition
@@ -78,11 +81,32 @@ def _ledger(said: GpuReservationStatus | api.Occurrence, window: Window) -> Ledg
     )
 
 
+def spread(
+    reservations: Iterable[Resource[GpuReservationSpec, GpuReservationStatus]],
+    tenant_of: Callable[[str], str],
+    rules: ReservationRules,
+    now: datetime,
+) -> dict[str, Series]:
+    """Read reservations with all of their windows, by uid: of each tenant the oldest first, and not without end."""
+    found: dict[str, Series] = {}
+    asked: Counter[str] = Counter()
+    for one in sorted(reservations, key=lambda one: (one.creation_timestamp, one.namespace, one.name)):
+        tenant = tenant_of(one.namespace)
+        found[one.uid] = series(one, tenant, rules, now, crowded=asked[tenant] >= MAX_SPREAD)
+        asked[tenant] += found[one.uid].open_windows
+    return found
+
+
 def series(
-    reservation: Resource[GpuReservationSpec, GpuReservationStatus], tenant: str, rules: ReservationRules, now: datetime
+    reservation: Resource[GpuReservationSpec, GpuReservationStatus],
+    tenant: str,
+    rules: ReservationRules,
+    now: datetime,
+    *,
+    crowded: bool = False,
 ) -> Series:
     """Read a reservation with all of its windows."""
-    return Series.of(booking(reservation, tenant), _occurrences(reservation.status), rules, now)
+    return Series.of(booking(reservation, tenant), _occurrences(reservation.status), rules, now, crowded=crowded)
 
 
 def _occurrences(status: GpuReservationStatus) -> list[Occurrence]:

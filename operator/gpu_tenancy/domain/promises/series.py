@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from gpu_tenancy.domain.promises.facts import Ledger
 
 
+MAX_SPREAD = 1000
+"""How many windows without GPUs recurring reservations of one tenant may name in a pool; those beyond are not looked at."""
+_TOO_MANY = (
+    f"older reservations of yours that recur name {MAX_SPREAD} windows in this pool already which they did not get: "
+    "delete some of those that were refused, or give them a lower COUNT"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """A reservation and what it asks for and holds now; one that does not recur is a series of itself.
@@ -31,7 +39,8 @@ class Series:
         whole: the reservation.
         bookings: one for each of its windows, in order.
         total: how many windows its rule names.
-        fault: why its rule cannot be followed, or empty.
+        fault: why its rule cannot be followed, or is not, or empty.
+        reason: the same for machines.
         later: when the first window begins that lies beyond the pool's horizon.
         wake: when the horizon reaches that, and it is asked for.
     """
@@ -40,11 +49,20 @@ class Series:
     bookings: tuple[Booking, ...]
     total: int = 1
     fault: str = ""
+    reason: Reason = Reason.INVALID_RECURRENCE
     later: datetime | None = None
     wake: datetime | None = None
 
     @classmethod
-    def of(cls, whole: Booking, known: Sequence[Occurrence], rules: ReservationRules, now: datetime) -> Series:
+    def of(
+        cls,
+        whole: Booking,
+        known: Sequence[Occurrence],
+        rules: ReservationRules,
+        now: datetime,
+        *,
+        crowded: bool = False,
+    ) -> Series:
         """Spread a reservation over its windows.
 
         What was accepted of a window that the rule does not name any more is given back, unless that window is fixed.
@@ -54,12 +72,15 @@ class Series:
             known: its windows as its status says.
             rules: the pool's.
             now: an aware instant.
+            crowded: whether the tenant's others name so many windows that this one has to hold something to be looked at.
         """
         if whole.spec.recurrence is None:
             return cls(whole, (whole,))
+        held = {one.window.start: one.ledger for one in known if one.ledger is not None}
+        if crowded and not held:
+            return cls(whole, (), fault=_TOO_MANY, reason=Reason.TOO_MANY_REQUESTS)
         named, fault = _windows(whole.spec)
         duration, horizon = timedelta(seconds=Wanted.of(whole.spec.window).duration), now + rules.horizon
-        held = {one.window.start: one.ledger for one in known if one.ledger is not None}
         refusals = {one.window.start: one.refusal for one in known}
         # All together were refused together: the reservation's own refusal is that of each.
         refused = whole.refusal if _together(whole) and not held else None
@@ -76,7 +97,13 @@ class Series:
         ]
         later = next((start for start in named if start not in held and start + duration > horizon), None)
         wake = None if later is None else later + duration - rules.horizon
-        return cls(whole, tuple(sorted(bookings, key=lambda one: one.name)), len(named), fault, later, wake)
+        spread = tuple(sorted(bookings, key=lambda one: one.name))
+        return cls(whole, spread, len(named), fault, later=later, wake=wake)
+
+    @property
+    def open_windows(self) -> int:
+        """Say how many of its windows have no GPUs, if it recurs."""
+        return 0 if self.whole.spec.recurrence is None else sum(one.ledger is None for one in self.bookings)
 
     def present(self, now: datetime) -> Booking:
         """Give the reservation as one booking: with the window that began last, if there is any."""
@@ -98,7 +125,7 @@ class Series:
             refusal = self.whole.refusal or refusal
             current = current if held else replace(current, message=refusal.message)
         if self.fault:
-            refusal = Refusal(self.whole.generation, Reason.INVALID_RECURRENCE, self.fault)
+            refusal = Refusal(self.whole.generation, self.reason, self.fault)
         elif current.state is State.WAITING:
             refusal = None
         waits = next((verdict for verdict in found if verdict.since is not None), current)
@@ -123,7 +150,7 @@ class Series:
             message = f"the occurrence at {format_instant(self.later)} is asked for when the pool's horizon reaches it"
             return Verdict(State.WAITING, Reason.BEYOND_HORIZON, message)
         if not found:
-            return Verdict(State.REFUSED, Reason.INVALID_RECURRENCE, self.fault)
+            return Verdict(State.REFUSED, self.reason, self.fault)
         return held[-1] if held else found[0]
 
 
@@ -131,7 +158,8 @@ def _together(whole: Booking) -> bool:
     return whole.spec.recurrence is not None and whole.spec.recurrence.acceptance == "All"
 
 
-@lru_cache(maxsize=4096)
+# A year of days is half a megabyte.
+@lru_cache(maxsize=256)
 def _windows(spec: GpuReservationSpec) -> tuple[Mapping[datetime, GpuReservationSpec], str]:
     """Give what is asked for in each window, by its start, or say why the rule cannot be followed."""
     recurrence, start = spec.recurrence, spec.window.start

@@ -16,7 +16,7 @@ from gpu_tenancy.domain.promises import Asking, Booking, Grant, PoolFacts, Quota
 from gpu_tenancy.domain.usage import Amounts
 from gpu_tenancy.reconcile.plan import Plan
 from gpu_tenancy.reconcile.pools import PoolView, plan_pool
-from gpu_tenancy.reconcile.reservations import Turn, plan_reservation, plan_without_pool, series, turn
+from gpu_tenancy.reconcile.reservations import Turn, plan_reservation, plan_without_pool, spread, turn
 from gpu_tenancy.runtime.charges import Charges, next_fixed
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.meter import Meter, Reading
@@ -113,7 +113,7 @@ class PoolController:
         pool = entry.value
         capacity = PoolCapacity.of(self._fleet.of_pool(name), pool.spec)
         tenants = {tenant.name: tenant for tenant in self._tenants(name)}
-        windows = {one.uid: self._series(one, pool, now) for one in reservations}
+        windows = spread(reservations, self._world.owner, pool.spec.reservations, now)
         bookings = tuple(booking for one in windows.values() for booking in one.bookings)
         look_again = self._take_stock(pool, tenants, windows, {one.uid: one for one in reservations}, now)
         facts = PoolFacts(
@@ -222,9 +222,6 @@ class PoolController:
         for namespace, share in shares(grant, tenant.spec.namespaces).items():
             if self._world.holder(namespace) == tenant.name:
                 yield namespace, share
-
-    def _series(self, reservation: Reservation, pool: Pool, now: datetime) -> Series:
-        return series(reservation, self._world.owner(reservation.namespace), pool.spec.reservations, now)
 
     def _standing(self, pool: str) -> Iterator[StandingQuota]:
         """List the quotas that hold GPUs of the pool, as they are or are about to be."""

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gpu_tenancy.reconcile.diff import OWNED, merge_patch
@@ -52,6 +52,9 @@ def pairs(draw: st.DrawFn) -> tuple[Raw, Raw]:
 
 
 @given(pairs())
+@example(
+    ({"kind": "ResourceQuota", "spec": {"hard": {"a": {}}}}, {"kind": "ResourceQuota", "spec": {"hard": {"a": []}}})
+)
 def test_one_patch_is_enough(pair: tuple[Raw, Raw]) -> None:
     observed, desired = pair
     patch = merge_patch(observed, desired)

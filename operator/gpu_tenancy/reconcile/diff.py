@@ -93,6 +93,8 @@ class _Diff:
 
 
 def _equal(have: Any, wanted: Any) -> bool:
+    if not (isinstance(have, str | int) and isinstance(wanted, str | int)):
+        return False
     try:
         return quantity.same(have, wanted)
     except ValueError:

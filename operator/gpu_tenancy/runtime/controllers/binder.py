@@ -16,6 +16,9 @@ from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.world import Broken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gpu_tenancy.domain.binding import Exclusive
     from gpu_tenancy.domain.promises import Decision, PoolFacts
     from gpu_tenancy.reconcile.exclusive import Occupant
     from gpu_tenancy.runtime.controllers.tools import Tools
@@ -39,38 +42,58 @@ class Binder:
         self._fleet = fleet
         # Whether nothing firm of others was seen on a node after nobody new could come to it any more.
         self._clear: dict[str, dict[_Seat, bool]] = {}
+        # Seats to be looked at: nobody new could come to them before the look began. And what was seen.
+        self._unseen: dict[str, list[_Seat]] = {}
+        self._seen: dict[str, list[Occupant]] = {}
 
-    async def bind(self, pool: Pool, facts: PoolFacts, decision: Decision) -> Decision:
+    def needs_look(self, pool: Pool, facts: PoolFacts, decision: Decision) -> bool:
+        """Say whether it takes a look at pods to give reservations their nodes."""
+        wanted, now = exclusive(facts, decision), seconds(self._clock.now())
+        lacks = lacking(wanted, sites(self._fleet.of_pool(pool.name), pool.spec), now)
+        self._unseen[pool.name] = [
+            seat
+            for seat in self._seats(facts, wanted, now)
+            if seat not in self._clear.get(pool.name, {}) and self._closed(seat[2])
+        ]
+        return lacks or bool(self._unseen[pool.name])
+
+    async def look(self, pool: Pool) -> None:
+        """Look at pods, for the next decision that is bound."""
+        try:
+            self._seen[pool.name] = await self._occupants(pool)
+        except KubeError:
+            self._engine.queue.add_after(Key(Topic.POOL, pool.name), _TRY_AGAIN)
+
+    def bind(self, pool: Pool, facts: PoolFacts, decision: Decision) -> Decision:
         """Enter the nodes of exclusive reservations into a decision."""
         wanted, nodes, now = exclusive(facts, decision), self._fleet.of_pool(pool.name), seconds(self._clock.now())
-        own = {booking.uid: (booking.namespace, booking.name) for booking in facts.bookings}
-        seats = {
-            (own[one.uid], one.start, node): None for one in wanted if one.start <= now < one.end for node in one.bound
-        }
-        before = self._clear.get(pool.name, {})
+        seats, before = self._seats(facts, wanted, now), self._clear.get(pool.name, {})
         clear = self._clear[pool.name] = {seat: before[seat] for seat in seats if seat in before}
+        occupants = self._seen.pop(pool.name, None)
         if not wanted:
             return decision
-        usable = sites(nodes, pool.spec)
-        unseen = [seat for seat in seats if seat not in clear and self._closed(seat[2])]
-        if lacking(wanted, usable, now) or unseen:
-            try:
-                occupants = await self._occupants(pool)
-            except KubeError:
-                # Without a look at the pods nobody gets another node; everything else goes on.
-                held = {name for one in wanted for name in one.bound}
-                usable = [site for site in usable if site.name in held]
-                self._engine.queue.add_after(Key(Topic.POOL, pool.name), _TRY_AGAIN)
-            else:
-                usable = sites(nodes, pool.spec, occupants)
-                firm = defaultdict[str, set[tuple[str, str]]](set)
-                for each in occupants:
-                    if each.firm:
-                        firm[each.node].add((each.namespace, each.reservation))
-                for whose, start, node in unseen:
+        usable = sites(nodes, pool.spec, occupants or ())
+        if occupants is not None:
+            firm = defaultdict[str, set[tuple[str, str]]](set)
+            for each in occupants:
+                if each.firm:
+                    firm[each.node].add((each.namespace, each.reservation))
+            for whose, start, node in self._unseen.pop(pool.name, ()):
+                if (whose, start, node) in seats:
                     clear[whose, start, node] = firm[node] <= {whose}
                     self._engine.queue.add(Key(Topic.NODE, node))
+        else:
+            # Without a look at the pods nobody gets another node; everything else goes on.
+            held = {name for one in wanted for name in one.bound}
+            usable = [site for site in usable if site.name in held]
         return with_nodes(decision, wanted, bind(wanted, usable, now))
+
+    @staticmethod
+    def _seats(facts: PoolFacts, wanted: Iterable[Exclusive], now: int) -> dict[_Seat, None]:
+        """List the nodes that reservations have in windows that have begun."""
+        own = {booking.uid: (booking.namespace, booking.name) for booking in facts.bookings}
+        open_ = [one for one in wanted if one.start <= now < one.end]
+        return dict.fromkeys((own[one.uid], one.start, node) for one in open_ for node in one.bound)
 
     def tenure(self, node: str, pool: str | None) -> Tenure | None:
         """Say whose a node is, by what reservations of its pool say."""

@@ -95,8 +95,16 @@ class PoolController:
         self._charges = decisions.charges
         self._meter = decisions.meter
 
-    async def reconcile(self, name: str) -> None:
-        """Decide anew, tell whom it concerns, and write the statuses."""
+    async def reconcile(self, name: str, *, looked: bool = False) -> None:
+        """Decide anew, tell whom it concerns, and write the statuses.
+
+        Nothing may happen between what is read and the decision that is published: a quota that is raised meanwhile, by
+        the decision before, would be promised twice.
+
+        Args:
+            name: the pool's.
+            looked: whether pods were looked at just now, as a decision asked for.
+        """
         entry, now = self._world.pools.get(name), self._clock.now()
         reservations = [
             entry.value for entry in self._world.reservations.by("pool", name) if not isinstance(entry.value, Broken)
@@ -125,7 +133,12 @@ class PoolController:
             frozen=self._frozen(),
             since=self._began,
         )
-        decision = _together(await self._binder.bind(pool, facts, decide(facts, now)), windows)
+        decision = decide(facts, now)
+        if not looked and self._binder.needs_look(pool, facts, decision):
+            await self._binder.look(pool)
+            await self.reconcile(name, looked=True)  # the world has moved on
+            return
+        decision = _together(self._binder.bind(pool, facts, decision), windows)
         self._publish(name, decision, {tenant.name: (tenant.uid, tenant.generation) for tenant in tenants.values()})
         wakes = [at for at in (decision.wake, *look_again) if at is not None]
         self._engine.alarms.set(Key(Topic.POOL, name), min(wakes, default=None))

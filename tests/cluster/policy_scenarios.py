@@ -422,6 +422,7 @@ VOLUME_SCENARIOS = [
     ("names such a class by an annotation", EDDA, annotated(volume_claim(), **{CLASS: "kept"}), annotated(volume_claim(), note="x"), f"remove the annotation {CLASS}"),
     ("names such a class by an annotation in a template", STATEFULSETS, annotated(volume_claim(), **{CLASS: "kept"}), volume_claim(), f"remove the annotation {CLASS}"),
     ("takes any volume by an annotation later", EDDA, on_claim(annotate(**{CLASS: ""})), on_claim(annotate(note="x")), f"remove the annotation {CLASS}"),
+    ("names a class of attributes", EDDA, volume_claim(volumeAttributesClassName="fastest"), volume_claim(volumeAttributesClassName="plain"), "remove spec.volumeAttributesClassName"),
     ("has its volume made on a node", EDDA, annotated(volume_claim(), **{SELECTED_NODE: "node-1"}), annotated(volume_claim(), note="x"), "leave the node to the scheduler"),
     ("has its volume made on another node later", EDDA, on_claim(annotate(**{SELECTED_NODE: "node-1"})), on_claim(annotate(note="x")), "leave the node to the scheduler"),
     ("leaves the class to whoever sets the default", EDDA, volume_claim(storageClassName=None), volume_claim(), FAST_OR_SHELF),

@@ -177,6 +177,7 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
         *("--set", "operator.enabled=false"),
         *("--set", "policies.priorityClasses={tenants-batch}", "--set", "policies.extendedResources={rdma/hca}"),
         *("--set", "policies.csiDrivers={secrets.example}"),
+        *("--set", "policies.volumeAttributesClasses={plain}"),
     )
     api = Api(cluster)
     for build in (build_kinds, build_namespaces, build_people, build_priority_classes, build_nodes, build_children):

@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gpu_tenancy.domain.naming import Tier
-from gpu_tenancy.domain.promises import QuotaKey
+from gpu_tenancy.domain.promises import PoolFacts, QuotaKey, State, decide
 from gpu_tenancy.observability.metrics import Metrics
 from gpu_tenancy.reconcile.plan import Create, plan
+from gpu_tenancy.reconcile.reservations import unread
 from gpu_tenancy.reconcile.views import Platform
 from gpu_tenancy.runtime.controllers.binder import Binder
 from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
@@ -18,8 +19,9 @@ from gpu_tenancy.runtime.controllers.tools import Tools
 from gpu_tenancy.runtime.engine import Engine
 from gpu_tenancy.runtime.fleet import Fleet
 from gpu_tenancy.runtime.raises import Raises
-from gpu_tenancy.runtime.world import World
+from gpu_tenancy.runtime.world import Broken, World
 from manual_clock import ManualClock
+from promise_facts import NOW, booking, capacity, grant, pool, spec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -78,9 +80,9 @@ def observe(world: World) -> None:
     world.tenants.observe(stored("neura", spec={"namespaces": [{"name": "train"}], "gpus": grants}))
     world.namespaces.observe(stored("train", labels={"gpu-tenancy.dev/tenant": "neura"}))
     window = {"start": "2026-12-01T20:00:00Z", "end": "2026-12-01T22:00:00Z"}
-    spec = {"pool": "b200", "gpus": 8, "exclusivity": "Node", "window": window}
+    asked = {"pool": "b200", "gpus": 8, "exclusivity": "Node", "window": window}
     status = {"window": window, "gpus": 8, "acceptedTime": "2026-11-30T00:00:00Z"}
-    world.reservations.observe(stored("night", "train", spec=spec, status=status))
+    world.reservations.observe(stored("night", "train", spec=asked, status=status))
 
 
 def decided(meanwhile: Callable[[Raises], None]) -> tuple[int, int]:
@@ -100,6 +102,25 @@ def decided(meanwhile: Callable[[Raises], None]) -> tuple[int, int]:
         return decision.allotments[QuotaKey("train", Tier.RESERVED)], pods.looks
 
     return asyncio.run(run())
+
+
+def test_what_was_promised_to_a_reservation_that_cannot_be_read_keeps_its_place() -> None:
+    window = {"start": "2026-12-01T12:00:00Z", "end": "2026-12-01T14:00:00Z"}
+    status = {"window": window, "gpus": 8, "acceptedTime": "2026-11-29T00:00:00Z"}
+    world = World()
+    world.reservations.observe(stored("old", "train", spec={"pool": "b200", "gpus": "many"}, status=status))
+    world.reservations.observe(stored("odd", "train", spec={"pool": 7}))
+    (entry,) = world.reservations.by("pool", "b200")
+    assert isinstance(entry.value, Broken)
+    (old,) = unread("train", "old", "u", pool="b200", status=entry.value.status, tenant="neura")
+
+    decision = decide(
+        PoolFacts(pool(), capacity(8), (grant("agile"),), (old, booking("new", spec(8, 1, 3), "agile"))), NOW
+    )
+
+    assert decision.verdicts["new"].state is State.REFUSED
+    assert decision.verdicts[old.uid].ledger == old.ledger
+    assert decision.allotments[QuotaKey("train", Tier.RESERVED)] == 8
 
 
 def test_a_window_opens_after_one_look_at_pods() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal
 
 from gpu_tenancy.api import API_VERSION, GPU_RESERVATION, GpuReservationSpec, GpuReservationStatus
 from gpu_tenancy.api import reservation as api
 from gpu_tenancy.api.common import format_instant
-from gpu_tenancy.api.reservation import AcceptedWindow, Offer
+from gpu_tenancy.api.reservation import AcceptedWindow, Offer, ReservationWindow
 from gpu_tenancy.domain.calendar import seconds
 from gpu_tenancy.domain.conditions import find, holds, set_condition
 from gpu_tenancy.domain.promises import (
@@ -107,6 +108,33 @@ def series(
 ) -> Series:
     """Read a reservation with all of its windows."""
     return Series.of(booking(reservation, tenant), _occurrences(reservation.status), rules, now, crowded=crowded)
+
+
+def unread(
+    namespace: str, name: str, uid: str, *, pool: str, status: GpuReservationStatus, tenant: str
+) -> list[Booking]:
+    """Read what was promised to a reservation whose spec cannot be read: that keeps its place, as it is."""
+    ledgers = [one.ledger for one in _occurrences(status)]
+    if not ledgers and status.window is not None:
+        ledgers = [_ledger(status, Window(status.window.start, status.window.end))]
+    return [
+        Booking(
+            namespace=namespace,
+            name=name,
+            uid=f"{uid}/{seconds(one.window.start)}",
+            tenant=tenant,
+            created=one.accepted,
+            generation=status.observedGeneration,
+            spec=GpuReservationSpec(
+                pool=pool,
+                gpus=one.gpus,
+                window=ReservationWindow(start=one.window.start, end=one.window.end - timedelta(seconds=one.kept)),
+            ),
+            ledger=one,
+        )
+        for one in ledgers
+        if one is not None
+    ]
 
 
 def _occurrences(status: GpuReservationStatus) -> list[Occurrence]:

@@ -64,6 +64,8 @@ class Broken:
     generation: int
     status: Any
     problem: str
+    pool: str = ""
+    """Of a reservation: what was promised to it keeps its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +285,7 @@ def _custom(
                 generation=metadata["generation"],
                 status=parse_status(kind, raw),
                 problem=str(error),
+                pool=_named_pool(raw.get("spec")),
             )
 
     return Store(decode, indexes=indexes)
@@ -308,7 +311,12 @@ def _namespace(entry: Entry[Any]) -> Iterable[str]:
 
 
 def _reserved_pool(entry: Entry[Reservation | Broken]) -> Iterable[str]:
-    return [] if isinstance(entry.value, Broken) else [entry.value.spec.pool]
+    return [entry.value.pool if isinstance(entry.value, Broken) else entry.value.spec.pool]
+
+
+def _named_pool(spec: Any) -> str:
+    pool = spec.get("pool") if isinstance(spec, dict) else None
+    return pool if isinstance(pool, str) else ""
 
 
 def _bound_nodes(entry: Entry[Reservation | Broken]) -> Iterable[str]:

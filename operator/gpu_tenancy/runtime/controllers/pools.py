@@ -16,7 +16,7 @@ from gpu_tenancy.domain.promises import Asking, Booking, Grant, PoolFacts, Quota
 from gpu_tenancy.domain.usage import Amounts
 from gpu_tenancy.reconcile.plan import Plan
 from gpu_tenancy.reconcile.pools import PoolView, plan_pool
-from gpu_tenancy.reconcile.reservations import Turn, plan_reservation, plan_without_pool, spread, turn
+from gpu_tenancy.reconcile.reservations import Turn, plan_reservation, plan_without_pool, spread, turn, unread
 from gpu_tenancy.runtime.charges import Charges, next_fixed
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.meter import Meter, Reading
@@ -122,7 +122,7 @@ class PoolController:
         capacity = PoolCapacity.of(self._fleet.of_pool(name), pool.spec)
         tenants = {tenant.name: tenant for tenant in self._tenants(name)}
         windows = spread(reservations, self._world.owner, pool.spec.reservations, now)
-        bookings = tuple(booking for one in windows.values() for booking in one.bookings)
+        bookings = (*(booking for one in windows.values() for booking in one.bookings), *self._unread(name))
         look_again = self._take_stock(pool, tenants, windows, {one.uid: one for one in reservations}, now)
         facts = PoolFacts(
             spec=pool.spec,
@@ -235,6 +235,14 @@ class PoolController:
         for namespace, share in shares(grant, tenant.spec.namespaces).items():
             if self._world.holder(namespace) == tenant.name:
                 yield namespace, share
+
+    def _unread(self, pool: str) -> Iterator[Booking]:
+        """List what was promised to reservations that cannot be read."""
+        for entry in self._world.reservations.by("pool", pool):
+            one = entry.value
+            if isinstance(one, Broken):
+                tenant = self._world.owner(one.namespace)
+                yield from unread(one.namespace, one.name, one.uid, pool=pool, status=one.status, tenant=tenant)
 
     def _standing(self, pool: str) -> Iterator[StandingQuota]:
         """List the quotas that hold GPUs of the pool, as they are or are about to be."""

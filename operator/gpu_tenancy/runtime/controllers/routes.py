@@ -168,7 +168,9 @@ class Controllers:
 
     def _reservation_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
         for entry in (old, new):
-            if entry is not None and not isinstance(entry.value, Broken):
+            if entry is not None and isinstance(entry.value, Broken):
+                self._add(Topic.POOL, [entry.value.pool])
+            elif entry is not None:
                 self._add(Topic.POOL, [entry.value.spec.pool])
                 self._add(Topic.NODE, {node for node, _ in claims(entry.value)})
                 if entry.value.spec.exclusivity != "None":

@@ -177,13 +177,15 @@ class WorkloadController:
 
     def _limits(self, namespace: str, reservations: Sequence[Reservation]) -> Iterator[Limit]:
         """Say what is promised to the namespace now, by pool; a loss of capacity evicts nobody."""
+        entries = self._world.reservations.by("namespace", namespace)
+        unread = {entry.value.pool for entry in entries if isinstance(entry.value, Broken)}
         for entry in self._world.quotas.by("namespace", namespace):
             quota = entry.value
             pool = None if quota.pool is None else self._world.pool_specs().get(quota.pool)
             if quota.pool is None or pool is None or quota.tier is not Tier.RESERVED:
                 continue
-            if self._decisions.of(quota.pool) is None:
-                continue  # nothing is known about what is promised, so nobody is known to be too many
+            if self._decisions.of(quota.pool) is None or quota.pool in unread:
+                continue  # not all is known of what is promised, so nobody is known to be too many
             promised = sum(
                 verdict.ledger.gpus
                 for reservation in reservations

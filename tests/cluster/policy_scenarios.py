@@ -277,9 +277,13 @@ IMAGE_SCENARIOS = [
     ("leaves the registry to the node", pod(image=UNNAMED), pod(), f"does not run {UNNAMED}: {WRITE_IMAGE}"),
     ("runs such an image first", pod(initContainers=init_container(image=ELSEWHERE)), pod(initContainers=init_container()), WRITE_IMAGE),
     ("mounts such an image", pod(volumes=image_volume(ELSEWHERE)), pod(volumes=image_volume(IMAGE)), WRITE_IMAGE),
+    ("runs an image where nothing says which", pod(namespace="unlisted"), pod(), REGISTRIES_ANNOTATION),
+    ("runs an image whose name no message can hold", pod(image="two\nlines/image:1"), pod(), "correct the names first"),
+]  # fmt: skip
+
+IMAGE_UPDATE_SCENARIOS = [
     ("changes to such an image later", on_pod(image_of("containers", ELSEWHERE)), on_pod(image_of("containers", "public.example/x:2")), WRITE_IMAGE),
     ("debugs with such an image", on_pod(debug([], ELSEWHERE), "ephemeralcontainers"), on_pod(debug([]), "ephemeralcontainers"), WRITE_IMAGE),
-    ("runs an image where nothing says which", pod(namespace="unlisted"), pod(), REGISTRIES_ANNOTATION),
 ]  # fmt: skip
 
 
@@ -577,9 +581,9 @@ TENANT_SCENARIOS = [
 ]  # fmt: skip
 
 SCENARIOS = [
-    *(Scenario("gpu-tenancy-pods", does, EDDA, wrong, right, says) for does, wrong, right, says in POD_SCENARIOS),
+    *(Scenario("gpu-tenancy-pods", does, EDDA, wrong, right, says) for does, wrong, right, says in POD_SCENARIOS + IMAGE_SCENARIOS),
     *(Scenario("gpu-tenancy-pod-updates", does, EDDA, wrong, right, says) for does, wrong, right, says in POD_UPDATE_SCENARIOS),
-    *(Scenario("gpu-tenancy-images", does, EDDA, wrong, right, says) for does, wrong, right, says in IMAGE_SCENARIOS),
+    *(Scenario("gpu-tenancy-images", does, EDDA, wrong, right, says) for does, wrong, right, says in IMAGE_UPDATE_SCENARIOS),
     *(Scenario("gpu-tenancy-namespaces", does, CARL, wrong, right, says) for does, wrong, right, says in NAMESPACE_SCENARIOS),
     *(Scenario("gpu-tenancy-managed-objects", does, user, wrong, right, says) for does, user, wrong, right, says in MANAGED_SCENARIOS),
     *(Scenario("gpu-tenancy-nodes", does, CARL, wrong, right, says) for does, wrong, right, says in NODE_SCENARIOS),

@@ -527,7 +527,7 @@ class TestWithoutTheMutation:
             on_pod(debug([], pull=policy), "ephemeralcontainers"),
         ):
             message = api.send(call, EDDA, dry_run=True).message
-            assert "'gpu-tenancy-images'" in message
+            assert f"'gpu-tenancy-{'images' if call.subresource else 'pods'}'" in message
             assert f"write imagePullPolicy: Always (in a volume image.pullPolicy: Always) for {IMAGE}" in message
         right = pod(**written, initContainers=init_container(), volumes=image_volume(IMAGE))
         for call in (right, on_pod(debug([]), "ephemeralcontainers")):

@@ -303,7 +303,7 @@ _FROM_THE_POLICIES = {
     "E21": ("volume-claims: chooses a volume", "volume-claims: chooses among the volumes that are there", "volume-claims: chooses a volume in a template", "volume-claims: names a class that keeps what is deleted", "volume-claims: names such a class in a template", "volume-claims: names such a class by an annotation", "volume-claims: names such a class by an annotation in a template", "volume-claims: has its volume made on a node", "volume-claims: leaves the class to whoever sets the default", "volume-claims: takes any volume without a class", "volume-claims: copies from what is no volume", "volume-claims: copies from an object of its own making", "pods: has a driver mount what it writes out"),
     "E29": ("pods: keeps the pods of others off every node", "pods: keeps the pods of one namespace off"),
     "E31": ("pods: looks for the pods of another tenant", "pods: would rather be near the pods of another tenant"),
-    "E22": ("images: runs an image of somebody else", "images: runs an image from a path that begins alike", "images: leaves the registry to the node", "images: runs such an image first", "images: mounts such an image", "images: changes to such an image later", "images: debugs with such an image"),
+    "E22": ("pods: runs an image of somebody else", "pods: runs an image from a path that begins alike", "pods: leaves the registry to the node", "pods: runs such an image first", "pods: mounts such an image", "images: changes to such an image later", "images: debugs with such an image"),
 }  # fmt: skip
 
 

@@ -60,11 +60,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Pulls:
-    """What makes every image be pulled: the mutation where there is one, and the policy on images."""
+    """What makes every image be pulled: the mutation where there is one, and the policy on pods."""
 
     @property
     def name(self) -> str:
-        return "policy images"
+        return "policy pods"
 
     def refuses(self, message: str) -> bool:
         return "imagePullPolicy: Always" in message or "imagePullPolicy is changed" in message
@@ -72,7 +72,7 @@ class Pulls:
     @contextlib.contextmanager
     def down(self, world: World) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(Policy("images").down(world))
+            stack.enter_context(Policy("pods").down(world))
             if world.mutation:
                 stack.enter_context(_without(world, _MUTATION_BINDING, "gpu-tenancy-placement"))
             yield

@@ -58,6 +58,50 @@ oldObject == null || object.spec != oldObject.spec
 ['cdi.k8s.io/', 'devices.nri.io/', 'mounts.nri.io/', 'devices.noderesource.dev/', 'mounts.noderesource.dev/'].exists(one, key.contains(one))
 {{- end }}
 
+{{/*
+The variable that says what is wrong: a list with the problem of the first rule that fails, or an empty one. The rules are a
+list in YAML of what must be so (rule) and what to say if it is not (problem), both in CEL. The API server evaluates all
+validations of a policy and all of their messages for each request, be it right or wrong; of this only what is needed.
+*/}}
+{{- define "gpu-tenancy.firstProblem" -}}
+{{- range fromYamlArray . -}}
+!({{ .rule }}) ? [{{ .problem }}] :
+{{ end -}}
+[]
+{{- end }}
+
+{{/* Denies with that problem. The API server repeats no text with a line break, or of more than 5 KiB. */}}
+{{- define "gpu-tenancy.noProblem" -}}
+- expression: variables.problem.size() == 0
+  messageExpression: variables.problem.join('')
+  message: what is wrong cannot be said, because a name in the pod is too long or has a line break; correct the names first
+  reason: Forbidden
+{{- end }}
+
+{{/* Where images may come from; variables.pulls are those in question. */}}
+{{- define "gpu-tenancy.imageVariables" -}}
+- name: registries
+  expression: >-
+    {{- include "gpu-tenancy.allowed" "registries" | nindent 4 }}
+- name: foreignImages
+  expression: >-
+    variables.pulls.filter(pull, !variables.registries.exists(registry, pull.startsWith('Always ' + registry + '/')))
+{{- end }}
+{{- define "gpu-tenancy.imageRules" -}}
+- rule: "variables.pulls.all(pull, pull.startsWith('Always '))"
+  problem: >-
+    'an image that lies on the node may be another tenant\'s, fetched with rights that you do not have: write '
+    + 'imagePullPolicy: Always (in a volume image.pullPolicy: Always) for '
+    + variables.pulls.filter(pull, !pull.startsWith('Always ')).map(pull, pull.substring(pull.indexOf(' ') + 1)).join(', ')
+- rule: variables.registries == ['*'] || variables.foreignImages.size() == 0
+  problem: >-
+    {{- include "gpu-tenancy.unlessMissing" "registries" | nindent 4 }}
+    'this tenant does not run ' + variables.foreignImages.map(pull, pull.substring(pull.indexOf(' ') + 1)).join(', ')
+    + ': write an image, with its registry, that begins with '
+    + variables.registries.map(registry, registry + '/').join(' or ')
+    + '; for more ask the provider, who changes spec.workloads.registries of the IndustrialTenant'
+{{- end }}
+
 {{/* What a pod pulls from registries: for each container and image volume its pull policy and image. */}}
 {{- define "gpu-tenancy.pulls" -}}
 {{ . }}.spec.containers.map(c, c.?imagePullPolicy.orValue('') + ' ' + c.?image.orValue(''))

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from gpu_tenancy.kube.resource import Resource
     from gpu_tenancy.localcluster import ControlPlane
 
 ADMIN = ""
+# After 90 s without a request the API server closes a connection.
+_IDLE = 30
 _CONTENT_TYPES = {dict: "application/merge-patch+json", list: "application/json-patch+json"}
 
 
@@ -63,13 +66,37 @@ def get(resource: Resource, name: str, namespace: str = "") -> Call:
     return Call("GET", resource, None, namespace, name)
 
 
+class Connection:
+    """One connection to the API server, opened anew when it was idle for so long that the other side may have closed it."""
+
+    def __init__(self, url: str, tls: ssl.SSLContext) -> None:
+        self._connection = http.client.HTTPSConnection(urlsplit(url).netloc, context=tls, timeout=30)
+        self._used = time.monotonic()
+
+    def request(self, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, Any]:
+        """Send JSON and read JSON; give the status and what was answered."""
+        if time.monotonic() - self._used > _IDLE:
+            self.close()
+        try:
+            self._connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = self._connection.getresponse()
+            return response.status, json.loads(response.read())
+        except BaseException:
+            self.close()  # else what was left half done would spoil all later requests
+            raise
+        finally:
+            self._used = time.monotonic()
+
+    def close(self) -> None:
+        """Close it; the next request opens it again."""
+        self._connection.close()
+
+
 class Api:
     """The API server of a control plane, reached over one connection as an administrator who may impersonate."""
 
     def __init__(self, control_plane: ControlPlane) -> None:
-        self._connection = http.client.HTTPSConnection(
-            urlsplit(control_plane.url).netloc, context=control_plane.admin_tls(), timeout=30
-        )
+        self._connection = Connection(control_plane.url, control_plane.admin_tls())
 
     def send(self, call: Call, user: str = ADMIN, *, dry_run: bool = False) -> Answer:
         """Make the call in the name of `user`; a dry run goes through admission and is not stored."""
@@ -79,10 +106,7 @@ class Api:
             headers["Content-Type"] = _CONTENT_TYPES[type(call.body)]
         if user != ADMIN:
             headers["Impersonate-User"] = user
-        data = None if call.body is None else json.dumps(call.body)
-        self._connection.request(call.verb, path, data, headers)
-        response = self._connection.getresponse()
-        return Answer(response.status, json.loads(response.read()))
+        return Answer(*self._connection.request(call.verb, path, call.body, headers))
 
     def must(self, call: Call, user: str = ADMIN) -> dict[str, Any]:
         """Make the call for real and return the object; anything but success fails the test."""

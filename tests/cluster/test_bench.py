@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 FIELDS = {"name", "unit", "value", "floor", "ratio", "target", "met", "runs", "floors"}
 
 
+@pytest.mark.timeout(900)
 def test_the_bench_measures_everything_there_is_a_target_for(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
 

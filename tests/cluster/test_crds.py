@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import http.client
 import json
 import threading
 import time
@@ -17,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 
 from api_examples import NAMES, SPECS, STATUSES, raw_object
 from api_variants import combined_changes, left_to_the_model, model_refusal, single_changes
+from cluster.rest import Connection
 from gpu_tenancy.api import GROUP, KINDS, VERSION
 from gpu_tenancy.api.crd import UNSEEN
 from gpu_tenancy.api.resource import parse
@@ -37,18 +37,15 @@ class ApiServer:
     """Speaks JSON with the API server as the administrator, over one connection per thread."""
 
     def __init__(self, url: str, tls: ssl.SSLContext) -> None:
-        self._address = url.removeprefix("https://")
+        self._url = url
         self._tls = tls
         self._threads = threading.local()
 
     def send(self, method: str, path: str, body: Any = None, accept: str = "application/json") -> tuple[int, Any]:
         if not hasattr(self._threads, "connection"):
-            self._threads.connection = http.client.HTTPSConnection(self._address, context=self._tls)
-        connection = self._threads.connection
-        text = None if body is None else json.dumps(body)
-        connection.request(method, path, text, {"Content-Type": "application/json", "Accept": accept})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
+            self._threads.connection = Connection(self._url, self._tls)
+        headers = {"Content-Type": "application/json", "Accept": accept}
+        return self._threads.connection.request(method, path, body, headers)
 
     def write(self, method: str, path: str, raw: dict[str, Any], *, dry_run: bool = True) -> tuple[str | None, Any]:
         """Write an object strictly; give the refusal, or None and the object as stored."""
@@ -232,7 +229,7 @@ def test_a_tenant_at_all_of_its_limits_is_within_the_cost_limit_of_rules(server:
 @pytest.mark.parametrize(
     ("kind", "field", "other"),
     [
-        (kind, name, {"resourceName": "nvidia.com/gpu"}.get(name, "another"))
+        (kind, name, {"resourceName": "nvidia.com/gpu", "exclusivity": "Node"}.get(name, "another"))
         for kind in KINDS
         for name, info in kind.spec.model_fields.items()
         if any(isinstance(mark, Immutable) for mark in info.metadata)

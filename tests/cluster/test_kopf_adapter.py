@@ -175,7 +175,7 @@ async def watching(
         assert not task.done(), "the watcher ended"
         task.cancel()
         # Promptly, whatever kopf was about.
-        done, _ = await asyncio.wait({task}, timeout=2)
+        done, _ = await asyncio.wait({task}, timeout=30)
         assert done
 
 

@@ -380,10 +380,12 @@ def test_what_does_not_fit_is_refused_with_the_earliest_fit(cluster: Cluster) ->
     ready(cluster, "big")
     ready(cluster, "small")
     start = soon(600)
-    cluster.apply(reservation("all", "big-a", 16, start, 600))
+    # Other tests' tenants hold guarantees: of what they leave, two cannot have more than half each.
+    gpus = cluster.get("pool", "b200")["status"]["free"] // 2 + 1
+    cluster.apply(reservation("all", "big-a", gpus, start, 600))
     cluster.until("gres", "all", "Ready", "True", "big-a")
 
-    cluster.apply(reservation("more", "small-a", 16, start, 600))
+    cluster.apply(reservation("more", "small-a", gpus, start, 600))
     stalled = cluster.until("gres", "more", "Stalled", "True", "small-a")
 
     assert "big" not in stalled["message"]

@@ -128,6 +128,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
                 "allowFromNamespaces": [{"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}],
                 "allowToNamespaces": [MANY_LABELS],
                 "hosts": ["app.neura.example", "*.neura.example"],
+                "attachments": ["neura-networks/rail-0"],
                 "peering": "Allowed",
             },
             "workloads": {"podSecurity": "Baseline", "registries": ["registry.example:5000/neura/a-b", "cache:5000"]},

@@ -17,6 +17,7 @@ from gpu_tenancy.domain.naming import (
     HOSTS_ANNOTATION,
     LOAD_BALANCERS_ANNOTATION,
     MANAGED_BY_LABEL,
+    NETWORKS_ANNOTATION,
     NODE_PLACEMENT_PREFIX,
     NODE_POOL_LABEL,
     NODE_REGION_LABEL,
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 RBAC = "rbac.authorization.k8s.io"
 SERVICE = Resource("", "v1", "services", "Service")
+SECRET = Resource("", "v1", "secrets", "Secret")
+RUNTIME_CLASS = Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)
 BINDING = Resource("", "v1", "bindings", "Binding")
 RESOURCE_CLAIM = Resource("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
 CLAIM_TEMPLATE = Resource("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate")
@@ -166,6 +169,8 @@ CLAIMED = {"name": "channel", "resourceClaimName": "channel"}
 VISIBLE = {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}
 ALL_BY_PLUGIN = {"nvidia.cdi.k8s.io/container.main": "management.nvidia.com/gpu=all"}
 OF_ACME, OF_RIVAL = ({"namespaceSelector": {"matchLabels": {TENANT_LABEL: one}}} for one in ("acme", "rival"))
+NETWORKS, CALICO_ADDRESS = "k8s.v1.cni.cncf.io/networks", "cni.projectcalico.org/ipAddrs"
+RAILS = "namespace/name of one of [rails/a, rails/b]"
 CAPABLE = {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "all"}
 
 POD_SCENARIOS = [
@@ -217,8 +222,16 @@ POD_SCENARIOS = [
     ("takes all channels between nodes", gpu_pod(env=[VISIBLE | {"name": "NVIDIA_IMEX_CHANNELS"}]), gpu_pod(env=[CAPABLE]), "NVIDIA_IMEX_CHANNELS and NVIDIA_MIG_* from env"),
     ("partitions the GPUs of the node", gpu_pod(env=[VISIBLE | {"name": "NVIDIA_MIG_CONFIG_DEVICES"}]), gpu_pod(env=[CAPABLE]), "NVIDIA_IMEX_CHANNELS and NVIDIA_MIG_* from env"),
     ("names GPUs by a mount", gpu_pod(**mounts("/var/run/nvidia-container-devices/all")), gpu_pod(**mounts("/data")), "remove mounts below nvidia-container-devices"),
-    ("names GPUs by an annotation", annotated(gpu_pod(), **{"cdi.k8s.io/all": "nvidia.com/gpu=all"}), annotated(gpu_pod(), note="x"), "annotations of cdi.k8s.io"),
-    ("names GPUs by an annotation for a plugin of the container runtime", annotated(pod(), **ALL_BY_PLUGIN), annotated(pod(), note="x"), "annotations of cdi.k8s.io and of plugins"),
+    ("names GPUs by an annotation", annotated(gpu_pod(), **{"cdi.k8s.io/all": "nvidia.com/gpu=all"}), annotated(gpu_pod(), note="x"), "heed cdi.k8s.io/all"),
+    ("names GPUs by an annotation for a plugin of the container runtime", annotated(pod(), **ALL_BY_PLUGIN), annotated(pod(), note="x"), "heed nvidia.cdi.k8s.io/container.main past all that is granted"),
+    ("joins a network that is not granted", annotated(pod(), **{NETWORKS: "rails/a, rails/c@eth1"}), annotated(pod(), **{NETWORKS: "rails/a, rails/b@eth1"}), f"do not cover rails/c: in the annotation {NETWORKS} write {RAILS}"),
+    ("joins a network with an address of its choice", annotated(pod(), **{NETWORKS: '[{"name": "a", "namespace": "rails", "ips": ["192.0.2.1/24"]}]'}), annotated(pod(), **{NETWORKS: "rails/a"}), RAILS),
+    ("joins a network where none is granted", annotated(pod(namespace="serve"), **{NETWORKS: "rails/a"}), annotated(pod(namespace="serve"), note="x"), "spec.network.attachments of the IndustrialTenant"),
+    ("joins a network where nothing says which", annotated(pod(namespace="unsaid"), **{NETWORKS: "rails/a"}), annotated(pod(namespace="unsaid"), note="x"), NETWORKS_ANNOTATION),
+    ("leaves the network of the cluster", annotated(pod(), **{"v1.multus-cni.io/default-network": "rails/a"}), annotated(pod(), **{NETWORKS: "rails/a"}), "heed v1.multus-cni.io/default-network"),
+    ("takes an address of others", annotated(pod(), **{CALICO_ADDRESS: '["10.0.0.1"]'}), annotated(pod(), **{"kubernetes.io/egress-bandwidth": "1G"}), f"heed {CALICO_ADDRESS}"),
+    ("chooses a runtime that isolates less", pod(runtimeClassName="runc-legacy"), pod(runtimeClassName="nvidia"), "in spec.runtimeClassName write nvidia or nothing"),
+    ("runs privileged", pod(initContainers=init_container(securityContext={"privileged": True})), pod(initContainers=init_container(securityContext={"privileged": False})), "and every privileged"),
     ("keeps the pods of others off every node", pod(affinity=apart(namespaceSelector={})), pod(affinity=apart()), "leave out namespaces and namespaceSelector, or write namespaceSelector {matchLabels: {gpu-tenancy.dev/tenant: acme}}"),
     ("keeps the pods of one namespace off", pod(affinity=apart(namespaces=["train", "rival"])), pod(affinity=apart(namespaces=["train"])), "leave out namespaces"),
     ("looks for the pods of another tenant", pod(affinity=apart("podAffinity", **OF_RIVAL)), pod(affinity=apart("podAffinity", **OF_ACME)), "leave out namespaces"),
@@ -239,8 +252,8 @@ def tolerate(key: str) -> list[dict[str, Any]]:
     return [{"op": "add", "path": "/spec/tolerations/-", "value": {"key": key, "operator": "Exists"}}]
 
 
-def debug(env: list[dict[str, Any]], image: str = IMAGE, pull: str = "Always") -> dict[str, Any]:
-    container = {"name": "debug", "image": image, "imagePullPolicy": pull, "env": env}
+def debug(env: list[dict[str, Any]], image: str = IMAGE, pull: str = "Always", **fields: Any) -> dict[str, Any]:
+    container = {"name": "debug", "image": image, "imagePullPolicy": pull, "env": env, **fields}
     return {"spec": {"ephemeralContainers": [container]}}
 
 
@@ -255,7 +268,10 @@ POD_UPDATE_SCENARIOS = [
     ("moves a pod to another reservation", on_pod(relabel(**{RESERVATION_LABEL: "weekly"})), on_pod(relabel(app="x")), f"keep the label {RESERVATION_LABEL}"),
     ("adds a toleration", on_pod(tolerate("node.kubernetes.io/unschedulable")), on_pod(tolerate("nvidia.com/gpu")), "add only nvidia.com/gpu"),
     ("sees all GPUs from an ephemeral container", on_pod(debug([VISIBLE]), "ephemeralcontainers"), on_pod(debug([]), "ephemeralcontainers"), "remove NVIDIA_* from the ephemeral container"),
-    ("names GPUs by an annotation later", on_pod(annotate(**ALL_BY_PLUGIN)), on_pod(annotate(note="x")), "remove annotations of cdi.k8s.io"),
+    ("names GPUs by an annotation later", on_pod(annotate(**ALL_BY_PLUGIN)), on_pod(annotate(note="x")), "heed nvidia.cdi.k8s.io/container.main past all that is granted"),
+    ("joins a network later", on_pod(annotate(**{NETWORKS: "rails/c"})), on_pod(annotate(**{NETWORKS: "rails/b"})), RAILS),
+    ("takes an address of others later", on_pod(annotate(**{CALICO_ADDRESS: '["10.0.0.1"]'})), on_pod(annotate(note="x")), f"heed {CALICO_ADDRESS}"),
+    ("debugs privileged", on_pod(debug([], securityContext={"privileged": True}), "ephemeralcontainers"), on_pod(debug([]), "ephemeralcontainers"), "and privileged"),
 ]  # fmt: skip
 
 
@@ -306,6 +322,7 @@ NAMESPACE_SCENARIOS = [
     ("grants resources", on_namespace(annotate(**{ACCELERATORS_ANNOTATION: "nvidia.com/gpu.shared"})), on_namespace(annotate(note="x")), ACCELERATORS_ANNOTATION),
     ("opens a registry", on_namespace(annotate(**{REGISTRIES_ANNOTATION: "*"})), on_namespace(annotate(note="x")), REGISTRIES_ANNOTATION),
     ("opens a storage class", on_namespace(annotate(**{STORAGE_CLASSES_ANNOTATION: "kept"})), on_namespace(annotate(note="x")), STORAGE_CLASSES_ANNOTATION),
+    ("grants a network", on_namespace(annotate(**{NETWORKS_ANNOTATION: "rails/c"})), on_namespace(annotate(note="x")), NETWORKS_ANNOTATION),
     ("takes a host name", on_namespace(annotate(**{HOSTS_ANNOTATION: "*.example"})), on_namespace(annotate(note="x")), HOSTS_ANNOTATION),
     ("grants devices", on_namespace(annotate(**{DEVICE_CLASSES_ANNOTATION: "gpu.nvidia.com"})), on_namespace(annotate(note="x")), DEVICE_CLASSES_ANNOTATION),
     ("lets pods come to reserved nodes", on_namespace(annotate(**{EXCLUSIVE_ANNOTATION: "solo,mine"})), on_namespace(annotate(note="x")), EXCLUSIVE_ANNOTATION),
@@ -383,6 +400,13 @@ TENANT_ONLY = "{matchLabels: {gpu-tenancy.dev/tenant: acme}}"
 
 def service(namespace: str = "train", **spec: Any) -> Call:
     return create(SERVICE, new("new") | {"spec": SPEAKS | spec}, namespace)
+
+
+def secret(kind: str, **annotations: str) -> Call:
+    return annotated(create(SECRET, new("new") | {"type": kind}, "train"), **annotations)
+
+
+TOKEN = secret("kubernetes.io/service-account-token", **{"kubernetes.io/service-account.name": "default"})
 
 
 def volume_claim(namespace: str = "train", **spec: Any) -> Call:
@@ -526,7 +550,9 @@ def mirror(namespace: str) -> dict[str, Any]:
 
 APP, BELOW, RIVALS = "app.acme.example", "a.b.apps.example", "app.rival.example"
 WRITE_HOST = "write host names of this tenant [*.apps.example, app.acme.example]"
-PUBLISHED = {"external-dns.alpha.kubernetes.io/hostname": RIVALS}
+PUBLISH, PUBLISH_INSIDE = (f"external-dns.alpha.kubernetes.io/{one}" for one in ("hostname", "internal-hostname"))
+PUBLISHED = {PUBLISH: RIVALS}
+ADDRESS = {"metallb.io/loadBalancerIPs": "192.0.2.1"}
 SNIPPET = {"nginx.ingress.kubernetes.io/configuration-snippet": "x"}
 ALIAS = {"nginx.ingress.kubernetes.io/server-alias": RIVALS}
 CERTIFIED = {"cert-manager.io/issuer": "x", "argocd.argoproj.io/sync-wave": "1", "note": "x"}
@@ -570,8 +596,16 @@ TENANT_SCENARIOS = [
     ("services", "opens a port of every node for a load balancer", service(type="LoadBalancer"), service(**BALANCED), "write spec.allocateLoadBalancerNodePorts: false"),
     ("services", "chooses a port of every node for a load balancer", service(**BALANCED, ports=[{"port": 80, "nodePort": 30080}]), service(**BALANCED, ports=[{"port": 80}]), "no nodePort in spec.ports"),
     ("services", "takes a load balancer where nothing says how many", service("unsaid", **BALANCED), service(**BALANCED), LOAD_BALANCERS_ANNOTATION),
-    ("services", "publishes the host of another", annotated(service(), **PUBLISHED), annotated(service(), note="x"), "name the host in an Ingress or a route"),
-    ("services", "publishes the host of another later", patch(SERVICE, "inner", annotate(**PUBLISHED), "train"), patch(SERVICE, "inner", annotate(note="x"), "train"), "name the host in an Ingress or a route"),
+    ("services", "publishes the host of another", annotated(service(), **PUBLISHED), annotated(service(), **{PUBLISH: f"{APP}, {BELOW}"}), f"does not publish {RIVALS}: {WRITE_HOST}"),
+    ("services", "publishes the host of another beside its own", annotated(service(), **{PUBLISH: f"{APP}, {RIVALS}"}), annotated(service(), **{PUBLISH: APP}), f"does not publish {RIVALS}: {WRITE_HOST}"),
+    ("services", "publishes the host of another later", patch(SERVICE, "inner", annotate(**PUBLISHED), "train"), patch(SERVICE, "inner", annotate(note="x"), "train"), WRITE_HOST),
+    ("services", "publishes a host where nothing says which", annotated(service("unsaid"), **{PUBLISH: APP}), annotated(service(), **{PUBLISH: APP}), HOSTS_ANNOTATION),
+    ("services", "publishes a name inside", annotated(service(), **{PUBLISH_INSIDE: APP}), annotated(service(), **{PUBLISH: APP}), "policies.serviceAnnotations"),
+    ("services", "takes an address by an annotation", annotated(service(**BALANCED), **ADDRESS), annotated(service(**BALANCED), **{"prometheus.io/scrape": "true"}), f"for {next(iter(ADDRESS))}: remove the annotation"),
+    ("services", "takes an address by an annotation later", patch(SERVICE, "inner", annotate(**ADDRESS), "train"), patch(SERVICE, "inner", annotate(note="x"), "train"), "policies.serviceAnnotations"),
+    ("services", "chooses its address", service(**BALANCED, loadBalancerIP="192.0.2.1"), service(**BALANCED, loadBalancerSourceRanges=["192.0.2.0/24"]), "remove spec.loadBalancerIP"),
+    ("services", "chooses another load balancer", service(**BALANCED, loadBalancerClass="example.com/any"), service(**BALANCED, loadBalancerClass="example.com/internal"), "remove spec.loadBalancerClass"),
+    ("secrets", "makes a token that never expires", TOKEN, secret("Opaque"), "write another type"),
     ("services", "opens a service later", patch(SERVICE, "inner", {"spec": {"type": "NodePort"}}, "train"), patch(SERVICE, "inner", {"spec": {"sessionAffinity": "ClientIP"}}, "train"), "write spec.type ClusterIP"),
     ("network-policies", "lets everyone in", network_policy(ingress=[{}]), network_policy(ingress=[{"from": [OWN_PODS]}]), TENANT_ONLY),
     ("network-policies", "lets every namespace in", network_policy(ingress=[{"from": [{"namespaceSelector": {}}]}]), network_policy(ingress=[{"from": [tenants_namespaces("acme")]}]), TENANT_ONLY),

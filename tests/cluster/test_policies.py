@@ -27,6 +27,7 @@ from cluster.policy_scenarios import (
     POLICIES,
     QUOTA,
     RBAC,
+    RUNTIME_CLASS,
     SCENARIOS,
     SCHEDULER,
     SELECT_ALL,
@@ -61,6 +62,7 @@ from gpu_tenancy.domain.naming import (
     EXCLUSIVE_ANNOTATION,
     HOSTS_ANNOTATION,
     LOAD_BALANCERS_ANNOTATION,
+    NETWORKS_ANNOTATION,
     NODE_POOL_LABEL,
     NODE_REGION_LABEL,
     OPERATOR,
@@ -124,6 +126,7 @@ GRANTED = {
     LOAD_BALANCERS_ANNOTATION: "1",
     DEVICE_CLASSES_ANNOTATION: "channel.nvidia.com,nic",
     HOSTS_ANNOTATION: "*.apps.example,app.acme.example",
+    NETWORKS_ANNOTATION: "rails/a,rails/b",
     EXCLUSIVE_ANNOTATION: "solo,duo",
 }
 TENANT_NAMESPACES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
@@ -136,6 +139,7 @@ TENANT_NAMESPACES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             REGISTRIES_ANNOTATION: "*",
             DEVICE_CLASSES_ANNOTATION: "",
             HOSTS_ANNOTATION: "",
+            NETWORKS_ANNOTATION: "",
         },
     ),
     "exposed": (ACME | {"resource.kubernetes.io/admin-access": "true"}, GRANTED),
@@ -176,7 +180,12 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
         *("install", OPERATOR, str(CHART), "--namespace", SYSTEM_NAMESPACE, "--create-namespace"),
         *("--set", "operator.enabled=false"),
         *("--set", "policies.priorityClasses={tenants-batch}", "--set", "policies.extendedResources={rdma/hca}"),
-        *("--set", "policies.csiDrivers={secrets.example}"),
+        *(
+            "--set",
+            "policies.csiDrivers={secrets.example}",
+            "--set",
+            "policies.loadBalancerClasses={example.com/internal}",
+        ),
         *("--set", "policies.volumeAttributesClasses={plain}"),
     )
     api = Api(cluster)
@@ -247,6 +256,8 @@ def rule(group: str, *resources: str) -> dict[str, Any]:
 def build_priority_classes(api: Api) -> None:
     api.must(create(PRIORITY_CLASS, new("tenants-batch") | {"value": 10}))
     api.must(create(PRIORITY_CLASS, new("gpu-odd-guaranteed") | {"value": 5}))
+    for runtime in ("nvidia", "runc-legacy"):
+        api.must(create(RUNTIME_CLASS, new(runtime) | {"handler": runtime}))
     for pool in ("b200", "rtx-pro"):
         for tier in Tier:
             policy = {"preemptionPolicy": "Never"} if tier is Tier.SPOT else {}

@@ -8,6 +8,7 @@ from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from cluster.policy_scenarios import (
+    BALANCED,
     BINDING,
     CARL,
     EDDA,
@@ -72,6 +73,7 @@ from security.world import (
     OWN_ACCOUNT,
     PEERING,
     RESERVATION,
+    RITA,
     RIVALS,
     RIVALS_ACCOUNT,
     SECOND,
@@ -131,8 +133,8 @@ HOST_PATH = pod(volumes=[{"name": "host", "hostPath": {"path": "/"}}])
 DEBUG_PRIVILEGED = {"spec": {"ephemeralContainers": [{"name": "debug", "image": IMAGE, "securityContext": {"privileged": True, "allowPrivilegeEscalation": True}}]}}  # fmt: skip
 
 E01 = [
-    pod_security("runs privileged in an init container", by(MALLORY, pod(initContainers=container(name="init", securityContext={"privileged": True, "allowPrivilegeEscalation": True}))), "privileged"),
-    pod_security("runs privileged in an ephemeral container", by(MALLORY, on_pod(DEBUG_PRIVILEGED, "ephemeralcontainers")), "privileged", by(MALLORY, on_pod(debug([]), "ephemeralcontainers"))),
+    pod_security("runs privileged in an init container", by(MALLORY, pod(initContainers=container(name="init", securityContext={"privileged": True, "allowPrivilegeEscalation": True}))), "privileged", PODS, Policy("pods")),
+    pod_security("runs privileged in an ephemeral container", by(MALLORY, on_pod(DEBUG_PRIVILEGED, "ephemeralcontainers")), "privileged", by(MALLORY, on_pod(debug([]), "ephemeralcontainers")), Policy("pod-updates")),
     pod_security("has a Job mount a path of the node", from_template(JOB, MALLORY, HOST_PATH), "hostPath", from_template(JOB, MALLORY, pod()), Policy("pods")),
     pod_security("has a Deployment mount a path of the node", from_template(DEPLOYMENT, MALLORY, HOST_PATH), "hostPath", from_template(DEPLOYMENT, MALLORY, pod()), Policy("pods")),
     pod_security("has a StatefulSet mount a path of the node", from_template(STATEFUL_SET, MALLORY, HOST_PATH), "hostPath", from_template(STATEFUL_SET, MALLORY, pod()), Policy("pods")),
@@ -228,7 +230,7 @@ E12 = [
 E16_E18 = [
     Check("E16", "writes the status of services", (Rbac(MALLORY),), every(*(may(MALLORY, verb, "", "services/status", OWN) for verb in ("update", "patch"))), may(MALLORY, "update", "", "services", OWN)),
     Check("E17", "writes endpoints", (Rbac(MALLORY),), every(*(may(MALLORY, verb, group, kind, OWN) for verb in WRITE for group, kind in (("", "endpoints"), ("discovery.k8s.io", "endpointslices")))), may(MALLORY, "list", "discovery.k8s.io", "endpointslices", OWN)),
-    Check("E18", "takes a load balancer", (Policy("services"), BASE), by(MALLORY, service(type="LoadBalancer", allocateLoadBalancerNodePorts=False)), by(MALLORY, service()), "no load balancers"),
+    Check("E18", "takes a load balancer", (Policy("services"), Quota(RIVALS, BASE.quota)), by(RITA, service(RIVALS, **BALANCED)), by(RITA, service(RIVALS)), "no load balancers"),
     Check("E18", "opens ways in for everybody", (Rbac(MALLORY),), every(*(may(MALLORY, verb, group, kind, OWN) for verb in WRITE for group, kind in (("networking.k8s.io", "ingressclasses"), ("gateway.networking.k8s.io", "gatewayclasses"), ("gateway.networking.k8s.io", "gateways"), ("gateway.networking.k8s.io", "referencegrants")))), may(MALLORY, "create", "", "services", OWN)),
 ]  # fmt: skip
 
@@ -292,14 +294,16 @@ E29_E31 = [
 # who has every role.
 _FROM_THE_POLICIES = {
     "E02": ("namespaces: moves a namespace to another placement", "namespaces: moves it through the status", "namespaces: takes a namespace from its tenant", "namespaces: grants resources", "namespaces: opens a registry", "namespaces: opens a storage class", "namespaces: grants devices", "namespaces: grants a load balancer", "namespaces: takes a host name", "namespaces: weakens Pod Security of a tenant", "namespaces: allows administrative access to devices", "namespaces: overrides node selection", "namespaces: lifts a suspension"),
+    "E01": ("pods: chooses a runtime that isolates less",),
+    "E07": ("secrets: makes a token that never expires",),
     "E09": ("pods: runs outside its placement", "pods: runs while its tenant is suspended", "pods: selects the nodes of another pool than it is counted in", "pods: chooses its node", "pods: chooses its scheduler", "pods: tolerates the taint of a resource that is not granted", "pods: tolerates a pool without GPUs", "pods: tolerates another pool", "pods: tolerates every pool", "pod-updates: adds a toleration"),
     "E10": ("pods: tolerates everything", "pods: tolerates cordoned nodes"),
     "E11": ("pods: is counted in another pool than it selects", "pods: is counted in another tier than it says", "pods: takes a GPU priority without GPUs", "pods: takes a priority of the platform", "pods: takes a priority of the platform with GPUs"),
     "E12": ("pods: takes a MIG profile that is not granted", "pods: takes a shared GPU in an init container", "pods: takes devices of a class by their implicit name", "pods: takes an extended resource that nobody offers", "pods: sets up the driver without GPUs", "pods: sees all GPUs without asking for any", "pods: sees more GPUs than it asks for", "pods: sees all GPUs from an init container", "pods: hides in a field which GPUs it sees", "pods: takes all channels between nodes", "pods: partitions the GPUs of the node", "pods: names GPUs by a mount", "pods: names GPUs by an annotation", "pods: names GPUs by an annotation for a plugin of the container runtime", "pod-updates: names GPUs by an annotation later", "pod-updates: sees all GPUs from an ephemeral container", "resource-claims: claims devices of a class that is not granted", "resource-claims: claims them if nothing else is there", "resource-claims: claims them beside others", "resource-claims: has a template claim them", "resource-claims: claims all devices there are", "resource-claims: claims all devices as one of several", "accelerators: takes GPUs that no quota counts", "accelerators: takes GPUs that no quota counts in an init container", "accelerators: takes devices by their implicit name", "accelerators: takes devices by a claim that no quota counts", "accelerators: claims devices that no quota counts"),
     "E14": ("pod-updates: moves a pod to another pool", "pod-updates: moves a pod to another tier", "pod-updates: moves a pod out of its reservation", "pod-updates: moves a pod to another reservation"),
     "E16": ("services: catches traffic to foreign addresses",),
-    "E18": ("services: leads around network policies by a name", "services: opens a port of every node", "services: opens a service later", "services: publishes the host of another", "services: publishes the host of another later", *(f"ingresses: {does}" for does in ("serves the host of another", "serves what is above its hosts", "serves a host that ends alike", "serves every host", "serves more hosts than its own", "takes the certificate of another host", "takes the certificate of every host", "serves what nobody else does", "configures the controller", "serves another host by an annotation")), *(f"routes: {does}" for does in ("serves the host of another", "serves every host of a gateway", "leads to another namespace", "copies requests to another namespace", "copies requests to another namespace for one backend", "catches the traffic of a service", "publishes the host of another"))),
-    "E19": ("network-policies: lets everyone in", "network-policies: lets every namespace in", "network-policies: lets another tenant in", "network-policies: reaches the internet", "network-policies: reaches everyone on a port"),
+    "E18": ("services: leads around network policies by a name", "services: opens a port of every node", "services: opens a service later", "services: publishes the host of another", "services: publishes the host of another beside its own", "services: publishes the host of another later", "services: publishes a name inside", "services: takes an address by an annotation", "services: takes an address by an annotation later", "services: chooses its address", "services: chooses another load balancer", *(f"ingresses: {does}" for does in ("serves the host of another", "serves what is above its hosts", "serves a host that ends alike", "serves every host", "serves more hosts than its own", "takes the certificate of another host", "takes the certificate of every host", "serves what nobody else does", "configures the controller", "serves another host by an annotation")), *(f"routes: {does}" for does in ("serves the host of another", "serves every host of a gateway", "leads to another namespace", "copies requests to another namespace", "copies requests to another namespace for one backend", "catches the traffic of a service", "publishes the host of another"))),
+    "E19": ("network-policies: lets everyone in", "network-policies: lets every namespace in", "network-policies: lets another tenant in", "network-policies: reaches the internet", "network-policies: reaches everyone on a port", "pods: joins a network that is not granted", "pods: joins a network with an address of its choice", "pods: leaves the network of the cluster", "pods: takes an address of others", "pod-updates: joins a network later", "pod-updates: takes an address of others later", "namespaces: grants a network"),
     "E21": ("volume-claims: chooses a volume", "volume-claims: chooses among the volumes that are there", "volume-claims: chooses a volume in a template", "volume-claims: names a class that keeps what is deleted", "volume-claims: names such a class in a template", "volume-claims: names such a class by an annotation", "volume-claims: names such a class by an annotation in a template", "volume-claims: has its volume made on a node", "volume-claims: leaves the class to whoever sets the default", "volume-claims: takes any volume without a class", "volume-claims: copies from what is no volume", "volume-claims: copies from an object of its own making", "pods: has a driver mount what it writes out"),
     "E29": ("pods: keeps the pods of others off every node", "pods: keeps the pods of one namespace off"),
     "E31": ("pods: looks for the pods of another tenant", "pods: would rather be near the pods of another tenant"),

@@ -28,6 +28,7 @@ from cluster.policy_scenarios import (
     PETRA,
     PLACEMENT_KEY,
     RBAC,
+    RUNTIME_CLASS,
     SERVICE,
     SPEAKS,
     binds,
@@ -204,7 +205,7 @@ def install(control_plane: ControlPlane, *, mutation: bool) -> None:
     install_charts(
         control_plane, ROOT,
         "--set", "policies.priorityClasses={tenants-batch}", "--set", "policies.extendedResources={rdma/hca}",
-        "--set", "policies.csiDrivers={secrets.example}",
+        "--set", "policies.csiDrivers={secrets.example}", "--set", "policies.loadBalancerClasses={example.com/internal}",
         "--set", f"policies.mutation={'Auto' if mutation else 'Disabled'}",
     )  # fmt: skip
     control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
@@ -232,6 +233,8 @@ def build_site(control_plane: ControlPlane, api: Api) -> None:
     api.must(create(PRIORITY_CLASS, new("tenants-batch") | {"value": 10}))
     for name, policy in (("fast", "Delete"), ("shelf", "Delete"), ("kept", "Retain")):
         api.must(create(STORAGE_CLASS, new(name) | {"provisioner": "example.com/none", "reclaimPolicy": policy}))
+    for name in ("nvidia", "runc-legacy"):
+        api.must(create(RUNTIME_CLASS, new(name) | {"handler": name}))
     for name in ("channel.nvidia.com", "nic", "gpu.nvidia.com"):
         api.must(create(DEVICE_CLASS, new(name) | {"spec": {}}))
     for model, count, mig in (("dgx-b200", 4, ""), ("rtx-pro", 1, ""), ("cpu", 1, ""), ("dgx-b200", 1, "all-1g.23gb")):
@@ -295,7 +298,11 @@ TENANTS = (
         devices=[{"deviceClass": "channel.nvidia.com", "count": 2}, {"deviceClass": "nic", "count": 2}],
         storageClasses=["fast", "shelf", "kept"],
         workloads={"registries": ["registry.example/acme", "public.example"]},
-        network={"internetEgress": "Allowed", "peering": "Allowed", "hosts": ["app.acme.example", "*.apps.example"]},
+        quota={"services.loadbalancers": "1"},
+        network={
+            "internetEgress": "Allowed", "peering": "Allowed", "hosts": ["app.acme.example", "*.apps.example"],
+            "attachments": ["rails/a", "rails/b"],
+        },
     ),
     tenant("frost", owners=owners((MALLORY, "Owner"), (EDDA, "Editor")), namespaces=[{"name": FROZEN}], suspended=True),
     tenant(

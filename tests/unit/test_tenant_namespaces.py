@@ -107,13 +107,14 @@ def test_what_a_contract_does_not_narrow_is_open_as_far_as_the_cluster_is(provis
     assert annotations["gpu-tenancy.dev/storage-classes"] == "fast,slow"
     assert annotations["gpu-tenancy.dev/load-balancers"] == "0"
     assert annotations["gpu-tenancy.dev/hosts"] == ""
+    assert annotations["gpu-tenancy.dev/networks"] == ""
 
 
-def test_a_contract_names_registries_storage_classes_hosts_and_how_many_load_balancers(cluster):
+def test_a_contract_names_registries_storage_classes_hosts_networks_and_how_many_load_balancers(cluster):
     cluster.provision(
         workloads={"registries": ["registry.example/neura", "mirror.example"]},
         storageClasses=["fast"],
-        network={"hosts": ["app.neura.example", "*.neura.example"]},
+        network={"hosts": ["app.neura.example", "*.neura.example"], "attachments": ["rails/b", "rails/a"]},
         quota={"services.loadbalancers": "2"},
     )
     annotations = cluster.annotations("train")
@@ -121,6 +122,7 @@ def test_a_contract_names_registries_storage_classes_hosts_and_how_many_load_bal
     assert annotations["gpu-tenancy.dev/storage-classes"] == "fast"
     assert annotations["gpu-tenancy.dev/load-balancers"] == "2"
     assert annotations["gpu-tenancy.dev/hosts"] == "*.neura.example,app.neura.example"
+    assert annotations["gpu-tenancy.dev/networks"] == "rails/a,rails/b"
 
 
 def test_a_storage_class_that_keeps_deleted_volumes_is_never_allowed(cluster):

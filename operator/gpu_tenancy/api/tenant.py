@@ -43,6 +43,8 @@ StorageClassName = Annotated[str, StringConstraints(pattern=f"^{SUBDOMAIN}$", mi
 # With a dot: a name without one would be one inside the cluster. A leading `*.` stands for whatever is before the dot.
 HOST = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 HostName = Annotated[str, StringConstraints(pattern=HOST, min_length=1, max_length=253)]
+NETWORK_ATTACHMENT = DNS_LABEL.removesuffix("$") + f"/{SUBDOMAIN}$"
+NetworkAttachment = Annotated[str, StringConstraints(pattern=NETWORK_ATTACHMENT, min_length=3, max_length=317)]
 # As long as the quota key that counts it may be.
 DeviceClassName = Annotated[str, StringConstraints(pattern=f"^{SUBDOMAIN}$", min_length=1, max_length=225)]
 QuotaKey = Annotated[
@@ -219,6 +221,9 @@ class Network(ApiModel):
     """Platform namespaces that the tenant's pods may connect to, such as a registry or object storage."""
     hosts: Annotated[list[HostName], Field(max_length=64), ListType("set")] = []
     """Host names that Ingresses and Gateway routes may serve, such as app.neura.example or *.neura.example; by default none."""
+    attachments: Annotated[list[NetworkAttachment], Field(max_length=16), ListType("set")] = []
+    """NetworkAttachmentDefinitions that pods may join, as namespace/name, such as an RDMA network of their own; by default
+    none. Network policies do not cover them."""
     peering: Literal["Allowed", "Denied"] = "Denied"
     """Whether the tenant may open namespaces to those of another tenant that agrees, by TenantPeerings."""
 

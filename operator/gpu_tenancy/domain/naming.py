@@ -33,6 +33,8 @@ LOAD_BALANCERS_ANNOTATION = "gpu-tenancy.dev/load-balancers"
 DEVICE_CLASSES_ANNOTATION = "gpu-tenancy.dev/device-classes"
 # host names that Ingresses and routes serve;
 HOSTS_ANNOTATION = "gpu-tenancy.dev/hosts"
+# networks besides the cluster's that pods join, as namespace/name;
+NETWORKS_ANNOTATION = "gpu-tenancy.dev/networks"
 # reservations of the namespace that have nodes of their own, whose pods run nowhere else.
 EXCLUSIVE_ANNOTATION = "gpu-tenancy.dev/exclusive-reservations"
 

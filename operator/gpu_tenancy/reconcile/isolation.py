@@ -17,6 +17,7 @@ from gpu_tenancy.domain.naming import (
     HOSTS_ANNOTATION,
     LOAD_BALANCERS_ANNOTATION,
     MANAGED_BY_LABEL,
+    NETWORKS_ANNOTATION,
     REGISTRIES_ANNOTATION,
     STORAGE_CLASSES_ANNOTATION,
     SUSPENDED_LABEL,
@@ -183,6 +184,7 @@ def _allowed(view: TenantView, spec: IndustrialTenantSpec) -> dict[str, Iterable
         STORAGE_CLASSES_ANNOTATION: view.storage_classes.intersection(spec.storageClasses or view.storage_classes),
         LOAD_BALANCERS_ANNOTATION: [load_balancers(spec.quota)],
         HOSTS_ANNOTATION: spec.network.hosts,
+        NETWORKS_ANNOTATION: spec.network.attachments,
         DEVICE_CLASSES_ANNOTATION: [one.deviceClass for one in spec.devices if one.count],
     }
 

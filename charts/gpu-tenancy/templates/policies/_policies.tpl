@@ -43,6 +43,13 @@ oldObject == null || object.spec != oldObject.spec
 || object.metadata.?annotations.orValue({}) != oldObject.metadata.?annotations.orValue({})
 {{- end }}
 
+{{/* That a service account of the platform asks, such as that of a network plugin. */}}
+{{- define "gpu-tenancy.platformAccount" -}}
+{{- $groups := list -}}
+{{- range .Values.policies.platformNamespaces }}{{ $groups = append $groups (printf "system:serviceaccounts:%s" .) }}{{ end -}}
+request.userInfo.?groups.orValue([]).exists(group, group in {{ toJson $groups }})
+{{- end }}
+
 {{/* Denies the annotations by which host names are published that nobody granted. */}}
 {{- define "gpu-tenancy.publishesNoName" -}}
 - expression: >-
@@ -53,9 +60,25 @@ oldObject == null || object.spec != oldObject.spec
   reason: Forbidden
 {{- end }}
 
-{{/* Annotations by which what runs on nodes gives containers devices or mounts, whatever was asked for: of CDI, and of NRI plugins. */}}
-{{- define "gpu-tenancy.namesDevices" -}}
-['cdi.k8s.io/', 'devices.nri.io/', 'mounts.nri.io/', 'devices.noderesource.dev/', 'mounts.noderesource.dev/'].exists(one, key.contains(one))
+{{/*
+Annotations (key) by which what runs on nodes gives a pod something, past all that is judged here: devices and mounts by CDI
+and NRI plugins, settings of the runtime, networks and addresses.
+*/}}
+{{- define "gpu-tenancy.speaksToNodes" -}}
+{{ concat (list "cdi.k8s.io/" "devices.nri.io/" "mounts.nri.io/" "devices.noderesource.dev/" "mounts.noderesource.dev/")
+.Values.policies.nodeAnnotations | toJson }}.exists(one, key.contains(one)) && key != 'k8s.v1.cni.cncf.io/networks'
+{{- end }}
+
+{{/* Networks, besides that of the cluster, that a pod joins and its tenant does not have. */}}
+{{- define "gpu-tenancy.foreignNetworks" -}}
+object.metadata.?annotations[?'k8s.v1.cni.cncf.io/networks'].optMap(names, names.split(',').map(name, name.trim().split('@')[0])
+.filter(name, !(name in {{ include "gpu-tenancy.allowed" "networks" }}))).orValue([])
+{{- end }}
+{{- define "gpu-tenancy.writeNetworks" -}}
+{{- include "gpu-tenancy.unlessMissing" "networks" }}
+'network policies do not cover ' + variables.foreignNetworks.join(', ') + ': in the annotation k8s.v1.cni.cncf.io/networks write '
++ 'namespace/name of one of [' + {{ include "gpu-tenancy.allowed" "networks" }}.join(', ') + '], or remove it, or ask the '
++ 'provider, who changes spec.network.attachments of the IndustrialTenant'
 {{- end }}
 
 {{/*

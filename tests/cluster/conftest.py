@@ -12,6 +12,7 @@ Usage:
 `admin` is the path of the administrator's kubeconfig. Every test works in namespaces, nodes and tenants of its own
 names, because the control plane is shared; a test that kills parts of it starts its own in `tmp_path`:
     with ControlPlane(tmp_path / "cluster") as own: ...
+A module with a `cluster` of its own, such as one of `site.a_site`, has an `operator` that runs beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cluster.operating import Cluster, OperatorProcess
 from gpu_tenancy.localcluster import ControlPlane
 
 if TYPE_CHECKING:
@@ -42,3 +44,10 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 @pytest.fixture(scope="session")
 def admin(control_plane: ControlPlane) -> Path:
     return control_plane.kubeconfig_for("admin")
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
+    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as running:
+        yield running

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from cluster.test_operator import pod, region
+from cluster.operating import Cluster, eventually, install_charts
+from cluster.site import ROOT, pod, region, soon, text
 from gpu_tenancy.localcluster import ControlPlane, LocalClusterError, nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 COURSE = ROOT / "examples" / "course"
 SLICE = "nvidia.com/mig-1g.24gb"
 SEATS = 30
@@ -37,13 +35,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(scope="module")
-def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
-    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("course") / "operator.log") as running:
-        yield running
-
-
 def sliced(name: str, seat: str) -> dict[str, Any]:
     one = pod(name, seat)
     one["metadata"]["labels"] = {"gpu-tenancy.dev/reservation": "class"}
@@ -57,11 +48,10 @@ def reservations(cluster: Cluster) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("operator")
 def test_a_class_has_its_slices_while_it_is_taught_and_is_gone_afterwards(cluster: Cluster, tmp_path: Path) -> None:
-    start = (datetime.now(UTC) + timedelta(seconds=40)).replace(microsecond=0)
     values = {
         "course": "ml",
         "students": ["ada", "grace"],
-        "window": {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ"), "duration": "25s"},
+        "window": {"start": text(soon(40)), "duration": "25s"},
         "recurrence": {"rule": "FREQ=DAILY;COUNT=3", "timeZone": "Europe/Berlin"},
     }
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from cluster.test_leaving import command, deployment, region, running, tenant
+from cluster.site import ROOT, region
+from cluster.test_leaving import command, deployment, running, tenant
 from gpu_tenancy.localcluster import ControlPlane, nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
 REGION_LABEL = "topology.kubernetes.io/region"
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from cluster.test_operator import tenant
-from gpu_tenancy.localcluster import ControlPlane
+from cluster.operating import Cluster, OperatorProcess, eventually
+from cluster.site import a_site, ready, tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 SHORT_LEASE = {
     "GPU_TENANCY_LEASE_DURATION": "4",
     "GPU_TENANCY_LEASE_RENEW_DEADLINE": "2",
@@ -27,21 +25,7 @@ SHORT_LEASE = {
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with ControlPlane(tmp_path_factory.mktemp("failover-cluster")) as control_plane:
-        install_charts(control_plane, ROOT)
-        cluster = Cluster(control_plane)
-        cluster.apply(
-            {
-                "apiVersion": "gpu-tenancy.dev/v1alpha1",
-                "kind": "Region",
-                "metadata": {"name": "eu-de"},
-                "spec": {
-                    "country": "DE",
-                    "jurisdictions": ["DE"],
-                    "nodeSelector": {"matchLabels": {"topology.kubernetes.io/region": "eu-de"}},
-                },
-            }
-        )
+    with a_site(tmp_path_factory.mktemp("failover-cluster")) as cluster:
         yield cluster
 
 
@@ -59,15 +43,15 @@ def leads(operator: OperatorProcess) -> bool:
     return operator.metric("gpu_tenancy_lease_held") == 1
 
 
-def ready(cluster: Cluster, name: str) -> None:
-    cluster.apply(tenant(name, f"{name}-a", gpus=[], namespaces=[{"name": f"{name}-a"}]))
-    cluster.until("itn", name, "Ready", "True")
+def rent(cluster: Cluster, name: str) -> None:
+    cluster.apply(tenant(name, gpus=[], namespaces=[{"name": f"{name}-a"}]))
+    ready(cluster, name)
 
 
 def test_the_one_that_stands_by_writes_nothing(cluster: Cluster, pair: tuple[OperatorProcess, OperatorProcess]) -> None:
     first, second = pair
 
-    ready(cluster, "calm")
+    rent(cluster, "calm")
 
     assert leads(first)
     assert not leads(second)
@@ -84,23 +68,23 @@ def test_the_other_takes_over_when_the_leader_is_killed(
     first.kill()
 
     eventually(lambda: leads(second))
-    ready(cluster, "heir")
+    rent(cluster, "heir")
 
 
 def test_a_leader_that_was_frozen_past_its_lease_writes_nothing_when_it_thaws(
     cluster: Cluster, pair: tuple[OperatorProcess, OperatorProcess]
 ) -> None:
     first, second = pair
-    ready(cluster, "before")
+    rent(cluster, "before")
     written = first.writes()
 
     os.kill(first.pid, signal.SIGSTOP)
     eventually(lambda: leads(second))
-    ready(cluster, "during")
+    rent(cluster, "during")
     os.kill(first.pid, signal.SIGCONT)
 
     eventually(lambda: not leads(first))
-    ready(cluster, "after")
+    rent(cluster, "after")
     assert first.running
     assert first.writes() == written
     time.sleep(1)
@@ -115,4 +99,4 @@ def test_a_leader_that_is_asked_to_end_hands_over(
     first.stop()
 
     eventually(lambda: leads(second))
-    ready(cluster, "next")
+    rent(cluster, "next")

@@ -2,73 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from gpu_tenancy.localcluster import ControlPlane, nodes
+from cluster import site
+from cluster.operating import Cluster, eventually
+from cluster.site import B200, a_site, pool, region, reservation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-API = "gpu-tenancy.dev/v1alpha1"
 pytestmark = pytest.mark.usefixtures("operator")
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with ControlPlane(tmp_path_factory.mktemp("leaving-cluster")) as control_plane:
-        install_charts(control_plane, ROOT)
-        cluster = Cluster(control_plane)
-        for model, count in (("dgx-b200", 1), ("cpu", 2)):
-            asyncio.run(nodes.add(control_plane, model=model, count=count, region="eu-de"))
-        cluster.apply(region("eu-de", "DE", ["DE", "EU"]), region("eu-ch2", "CH", ["CH"]), pool())
+    offer = (region("eu-ch2", "CH", ["CH"]), pool("b200", B200))
+    with a_site(tmp_path_factory.mktemp("leaving-cluster"), *offer, dgx_b200=1, cpu=2) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="module")
-def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
-    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as running:
-        yield running
-
-
-def region(name: str, country: str, jurisdictions: list[str]) -> dict[str, Any]:
-    selector = {"matchLabels": {"topology.kubernetes.io/region": name}}
-    spec = {"country": country, "jurisdictions": jurisdictions, "nodeSelector": selector}
-    return {"apiVersion": API, "kind": "Region", "metadata": {"name": name}, "spec": spec}
-
-
-def pool() -> dict[str, Any]:
-    model = "NVIDIA-B200"
-    selector = {"matchLabels": {"nvidia.com/gpu.product": model}}
-    spec = {"region": "eu-de", "model": model, "nodeSelector": selector, "gpusPerNode": 8}
-    return {"apiVersion": API, "kind": "GpuPool", "metadata": {"name": "b200"}, "spec": spec}
-
-
 def tenant(name: str, **more: Any) -> dict[str, Any]:
-    spec: dict[str, Any] = {
-        "owners": [{"kind": "Group", "name": f"{name}-admins", "role": "Owner"}],
-        "residency": {"jurisdictions": ["EU"]},
-        "namespaces": [{"name": name, "defaultPool": "b200"}],
-        "gpus": [{"pool": "b200", "guaranteed": 1, "reservable": 4}],
-        "deletionPolicy": "Delete",
-    }
-    return {"apiVersion": API, "kind": "IndustrialTenant", "metadata": {"name": name}, "spec": spec | more}
-
-
-def reservation(namespace: str, name: str, start: str) -> dict[str, Any]:
-    spec = {"pool": "b200", "gpus": 2, "window": {"start": start, "duration": "2h"}}
-    metadata = {"name": name, "namespace": namespace}
-    return {"apiVersion": API, "kind": "GpuReservation", "metadata": metadata, "spec": spec}
+    grant = {"pool": "b200", "guaranteed": 1, "reservable": 4}
+    return site.tenant(name, name, **{"residency": {"jurisdictions": ["EU"]}, "gpus": [grant]} | more)
 
 
 def pod_spec(grace: int = 1) -> dict[str, Any]:
@@ -136,8 +98,8 @@ def test_an_exported_tenant_is_the_same_after_it_was_deleted_and_applied_again(c
     cluster.kubectl("apply", "-f", "-", input=json.dumps(moving))
     cluster.until("itn", "moving", "Ready", "True")
     cluster.apply(
-        reservation("moving", "a", "2027-03-01T08:00:00Z"),
-        reservation("moving", "b", "2027-03-02T08:00:00+01:00"),
+        reservation("a", "moving", 2, "2027-03-01T08:00:00Z", 7200),
+        reservation("b", "moving", 2, "2027-03-02T08:00:00+01:00", 7200),
     )
     for name in ("a", "b"):
         cluster.until("gres", name, "Ready", "True", "moving")

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from gpu_tenancy.localcluster import ControlPlane, nodes
+from cluster.operating import Cluster, eventually
+from cluster.site import (
+    B200,
+    RTX_PRO,
+    a_site,
+    hard,
+    pod,
+    pool,
+    ready,
+    region,
+    reservation,
+    running,
+    soon,
+    tenant,
+    waiting_job,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
-API = "gpu-tenancy.dev/v1alpha1"
-GPU = "requests.nvidia.com/gpu"
+    from cluster.operating import OperatorProcess
+
 OWNED = "app.kubernetes.io/managed-by=gpu-tenancy"
 pytestmark = pytest.mark.usefixtures("operator")
 CHILDREN = ("resourcequotas", "limitranges", "networkpolicies", "rolebindings")
@@ -28,89 +39,9 @@ CHILDREN = ("resourcequotas", "limitranges", "networkpolicies", "rolebindings")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A site with 32 B200 and 32 RTX PRO GPUs in Munich, and a place for pods without GPUs."""
-    with ControlPlane(tmp_path_factory.mktemp("operator-cluster")) as control_plane:
-        install_charts(control_plane, ROOT)
-        cluster = Cluster(control_plane)
-        for model, count in (("dgx-b200", 4), ("rtx-pro", 4), ("cpu", 2)):
-            asyncio.run(nodes.add(control_plane, model=model, count=count, region="eu-de"))
-        cluster.apply(
-            region("eu-de", "DE", ["DE", "EU", "EEA"]),
-            region("eu-ch2", "CH", ["CH"]),
-            pool("b200", "NVIDIA-B200"),
-            pool("rtx-pro", "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"),
-        )
+    offer = (region("eu-ch2", "CH", ["CH"]), pool("b200", B200), pool("rtx-pro", RTX_PRO))
+    with a_site(tmp_path_factory.mktemp("operator-cluster"), *offer, dgx_b200=4, rtx_pro=4, cpu=2) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="module")
-def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
-    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as running:
-        yield running
-
-
-def region(name: str, country: str, jurisdictions: list[str]) -> dict[str, Any]:
-    selector = {"matchLabels": {"topology.kubernetes.io/region": name}}
-    spec = {"country": country, "jurisdictions": jurisdictions, "nodeSelector": selector}
-    return {"apiVersion": API, "kind": "Region", "metadata": {"name": name}, "spec": spec}
-
-
-def pool(name: str, model: str, **more: Any) -> dict[str, Any]:
-    spec = {
-        "region": "eu-de",
-        "model": model,
-        "nodeSelector": {"matchLabels": {"nvidia.com/gpu.product": model}},
-        "gpusPerNode": 8,
-        "reservations": {"minimumDuration": "1s", "gracePeriod": "4s", "noticeBeforeEnd": "8s"},
-    }
-    return {"apiVersion": API, "kind": "GpuPool", "metadata": {"name": name}, "spec": spec | more}
-
-
-def tenant(name: str, *namespaces: str, **more: Any) -> dict[str, Any]:
-    spec: dict[str, Any] = {
-        "owners": [{"kind": "Group", "name": f"{name}-admins", "role": "Owner"}],
-        "residency": {"jurisdictions": ["DE"]},
-        "namespaces": [{"name": namespace, "defaultPool": "b200"} for namespace in namespaces],
-        "gpus": [{"pool": "b200", "guaranteed": 2, "spot": 8, "reservable": 16}],
-        "deletionPolicy": "Delete",
-    }
-    return {"apiVersion": API, "kind": "IndustrialTenant", "metadata": {"name": name}, "spec": spec | more}
-
-
-def pod(name: str, namespace: str, gpus: int = 0, **labels: str) -> dict[str, Any]:
-    security = {
-        "runAsNonRoot": True,
-        "runAsUser": 1000,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    container: dict[str, Any] = {"name": "main", "image": "registry.example/app:1", "securityContext": security}
-    if gpus:
-        container["resources"] = {"limits": {"nvidia.com/gpu": gpus}}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
-        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
-    }
-
-
-def hard(cluster: Cluster, namespace: str, quota: str) -> str | None:
-    found = cluster.get("resourcequota", quota, namespace)
-    return None if found is None else found.get("status", {}).get("hard", {}).get(GPU)
-
-
-def running(cluster: Cluster, name: str, namespace: str) -> dict[str, Any]:
-    def look() -> dict[str, Any] | None:
-        found = cluster.get("pod", name, namespace)
-        return found if found is not None and found.get("status", {}).get("phase") == "Running" else None
-
-    return eventually(look, lambda: f"pod {cluster.get('pod', name, namespace)}")
-
-
-def ready(cluster: Cluster, name: str) -> None:
-    cluster.until("itn", name, "Ready", "True")
 
 
 def test_nodes_are_placed_and_pools_count_them(cluster: Cluster) -> None:
@@ -294,19 +225,11 @@ def test_guarantees_beyond_the_pool_are_not_handed_out(cluster: Cluster) -> None
     cluster.kubectl("delete", "itn", "first", "second")
 
 
-def reservation(name: str, namespace: str, gpus: int, start: datetime, seconds: int) -> dict[str, Any]:
-    window = {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ"), "duration": f"{seconds}s"}
-    spec = {"pool": "b200", "gpus": gpus, "window": window}
-    metadata = {"name": name, "namespace": namespace}
-    return {"apiVersion": API, "kind": "GpuReservation", "metadata": metadata, "spec": spec}
-
-
 def test_an_exclusive_reservation_has_its_nodes_to_itself_and_gives_them_back(cluster: Cluster) -> None:
     key, taint = "reservation.gpu-tenancy.node-restriction.kubernetes.io/solo-a", "gpu-tenancy.dev/reservation"
     cluster.apply(tenant("solo", "solo-a"))
     ready(cluster, "solo")
-    alone = reservation("alone", "solo-a", 8, soon(12), 25)
-    alone["spec"]["exclusivity"] = "Node"
+    alone = reservation("alone", "solo-a", 8, soon(12), 25, exclusivity="Node")
     anna = cluster.control_plane.kubeconfig("anna", ["solo-admins"])
     cluster.apply(alone, kubeconfig=anna)
     cluster.until("gres", "alone", "Ready", "True", "solo-a")
@@ -328,10 +251,6 @@ def test_an_exclusive_reservation_has_its_nodes_to_itself_and_gives_them_back(cl
     assert cluster.get("gres", "alone", "solo-a")["status"]["nodes"] == []
 
 
-def soon(seconds: int) -> datetime:
-    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
-
-
 def test_a_reservation_opens_on_time_resumes_its_job_and_leaves_by_its_end(cluster: Cluster) -> None:
     cluster.apply(tenant("rent", "rent-a"))
     ready(cluster, "rent")
@@ -341,18 +260,7 @@ def test_a_reservation_opens_on_time_resumes_its_job_and_leaves_by_its_end(clust
     cluster.apply(reservation("night", "rent-a", 8, start, 24), kubeconfig=anna)
     ready_condition = cluster.until("gres", "night", "Ready", "True", "rent-a")
     assert ready_condition["reason"] == "Scheduled"
-    template = pod("x", "rent-a", gpus=4)
-    template = {
-        "metadata": {"labels": {"gpu-tenancy.dev/reservation": "night"}},
-        "spec": template["spec"] | {"restartPolicy": "Never"},
-    }
-    job = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": "train", "namespace": "rent-a"},
-        "spec": {"suspend": True, "template": template},
-    }
-    cluster.apply(job, kubeconfig=anna)
+    cluster.apply(waiting_job("train", "rent-a", "night", 4), kubeconfig=anna)
     assert hard(cluster, "rent-a", "gpu-b200-reserved") == "0"
 
     eventually(lambda: hard(cluster, "rent-a", "gpu-b200-reserved") == "8", every=0.02)

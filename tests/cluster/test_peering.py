@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
+from cluster.operating import Cluster, eventually, install_charts
+from cluster.site import API, ROOT
 from gpu_tenancy.localcluster import ControlPlane, LocalClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
-API = "gpu-tenancy.dev/v1alpha1"
+    from cluster.operating import OperatorProcess
+
 POLICIES = "networkpolicies"
 OPEN_TO = "gpu-tenancy-peer-"
 pytestmark = pytest.mark.usefixtures("operator")
@@ -27,13 +27,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         install_charts(control_plane, ROOT)
         control_plane.kubectl("apply", "-f", str(ROOT / "examples/industrial-ai-cloud/01-regions.yaml"))
         yield Cluster(control_plane)
-
-
-@pytest.fixture(scope="module")
-def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
-    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as running:
-        yield running
 
 
 def tenant(name: str, *namespaces: str, peering: str = "Allowed", **more: Any) -> dict[str, Any]:

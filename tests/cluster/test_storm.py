@@ -5,30 +5,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cluster.invariants import violations
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
+from cluster.operating import Cluster, OperatorProcess, eventually
 from cluster.recording import Recording
 from cluster.rest import Api, create, delete, patch
-from cluster.test_operator import pod, pool, region, tenant
+from cluster.site import B200, a_site, pod, pool, tenant, text
 from gpu_tenancy.api import GPU_RESERVATION
 from gpu_tenancy.kube.resource import NODE, POD, RESOURCE_QUOTA
-from gpu_tenancy.localcluster import ControlPlane, nodes
 from gpu_tenancy.runtime.term import api_resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 SECONDS = float(os.environ.get("GPU_TENANCY_SOAK_SECONDS", "40"))
 SEED = int(os.environ.get("GPU_TENANCY_SOAK_SEED", "1"))
 TENANTS = ("amber", "birch", "cedar", "delta")
@@ -39,17 +36,13 @@ pytestmark = pytest.mark.timeout(SECONDS + 240)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with ControlPlane(tmp_path_factory.mktemp("storm-cluster")) as control_plane:
-        install_charts(control_plane, ROOT)
-        cluster = Cluster(control_plane)
-        asyncio.run(nodes.add(control_plane, model="dgx-b200", count=NODES, region="eu-de"))
-        rules = {"minimumDuration": "1s", "gracePeriod": "2s", "noticeBeforeEnd": "3s", "cleaningGap": "1s"}
-        grants = [{"pool": "b200", "guaranteed": 2, "reservable": 24, "spot": 16}]
-        cluster.apply(
-            region("eu-de", "DE", ["DE", "EU", "EEA"]),
-            pool("b200", "NVIDIA-B200", headroom=HEADROOM, reservations=rules),
-            *(tenant(name, f"{name}-a", f"{name}-b", gpus=grants) for name in TENANTS),
-        )
+    rules = {"minimumDuration": "1s", "gracePeriod": "2s", "noticeBeforeEnd": "3s", "cleaningGap": "1s"}
+    grants = [{"pool": "b200", "guaranteed": 2, "reservable": 24, "spot": 16}]
+    objects = (
+        pool("b200", B200, headroom=HEADROOM, reservations=rules),
+        *(tenant(name, f"{name}-a", f"{name}-b", gpus=grants) for name in TENANTS),
+    )
+    with a_site(tmp_path_factory.mktemp("storm-cluster"), *objects, dgx_b200=NODES) as cluster:
         yield cluster
 
 
@@ -99,9 +92,9 @@ class Storm:
         start = now + timedelta(seconds=self._chance.randint(0, 12))
         length = self._chance.randint(4, 15)
         if self._chance.random() < 0.5:
-            return {"start": _text(start), "duration": f"{length}s"}
+            return {"start": text(start), "duration": f"{length}s"}
         until = start + timedelta(seconds=length + self._chance.randint(0, 20))
-        return {"notBefore": _text(start), "notAfter": _text(until), "duration": f"{length}s"}
+        return {"notBefore": text(start), "notAfter": text(until), "duration": f"{length}s"}
 
     def _reserve(self) -> None:
         namespace, name = self._namespace(), self._name()
@@ -193,10 +186,6 @@ def _still(operator: OperatorProcess) -> bool:
     before = operator.writes()
     time.sleep(3)
     return operator.writes() == before
-
-
-def _text(instant: datetime) -> str:
-    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _quiet(cluster: Cluster) -> bool:

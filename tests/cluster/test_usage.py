@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import subprocess
@@ -10,15 +9,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from cluster.test_operator import API, GPU, ROOT, pod, pool, ready, region, running, tenant
-from gpu_tenancy.localcluster import ControlPlane, nodes
+from cluster.operating import Cluster, OperatorProcess, eventually
+from cluster.site import B200, GPU, a_site, pod, pool, ready, reservation, running, soon, tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,19 +26,8 @@ QUOTA = "gpu-b200-guaranteed"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A site with 32 B200 GPUs."""
-    with ControlPlane(tmp_path_factory.mktemp("usage-cluster")) as control_plane:
-        install_charts(control_plane, ROOT)
-        cluster = Cluster(control_plane)
-        asyncio.run(nodes.add(control_plane, model="dgx-b200", count=4, region="eu-de"))
-        cluster.apply(region("eu-de", "DE", ["DE", "EU", "EEA"]), pool("b200", "NVIDIA-B200"))
+    with a_site(tmp_path_factory.mktemp("usage-cluster"), pool("b200", B200), dgx_b200=4) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="module")
-def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
-    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as process:
-        yield process
 
 
 def template(namespace: str, gpus: int) -> dict[str, Any]:
@@ -145,21 +131,6 @@ def test_a_namespace_keeps_what_it_has_at_least(cluster: Cluster, operator: Oper
     running(cluster, "own", "keeper-a")
 
 
-def window(seconds: int, *, after: int = 2) -> dict[str, str]:
-    start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=after)
-    return {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ"), "duration": f"{seconds}s"}
-
-
-def reservation(name: str, namespace: str, gpus: int, when: dict[str, str]) -> dict[str, Any]:
-    spec = {"pool": "b200", "gpus": gpus, "window": when}
-    return {
-        "apiVersion": API,
-        "kind": "GpuReservation",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": spec,
-    }
-
-
 def exported(cluster: Cluster, *arguments: str) -> list[dict[str, str]]:
     """What `gpu-tenancy usage` writes."""
     kubeconfig = str(cluster.control_plane.kubeconfig_for("admin"))
@@ -179,7 +150,7 @@ def test_what_a_deleted_reservation_was_charged_stays_charged_even_if_nobody_loo
     cluster.apply(tenant("spender", "spender", gpus=[grant]))
     ready(cluster, "spender")
     for name, watched in (("one", True), ("two", False)):
-        cluster.apply(reservation(name, "spender", 4, window(3600)))
+        cluster.apply(reservation(name, "spender", 4, soon(2), 3600))
         cluster.until("gres", name, "Active", "True", "spender")
         present = 3600 * 4
         eventually(
@@ -199,7 +170,7 @@ def test_what_a_deleted_reservation_was_charged_stays_charged_even_if_nobody_loo
             )
         )
 
-    cluster.apply(reservation("three", "spender", 4, window(3600, after=600)))
+    cluster.apply(reservation("three", "spender", 4, soon(600), 3600))
     refused = cluster.until("gres", "three", "Stalled", "True", "spender")
     assert refused["reason"] == "BudgetExceeded"
     assert "0 of 8 GPU-hours are left" in refused["message"]
@@ -208,7 +179,7 @@ def test_what_a_deleted_reservation_was_charged_stays_charged_even_if_nobody_loo
 def test_what_pods_used_of_a_window_is_written_when_it_ends(cluster: Cluster, operator: OperatorProcess) -> None:
     cluster.apply(tenant("metered", "metered", gpus=[{"pool": "b200", "reservable": 8}]))
     ready(cluster, "metered")
-    cluster.apply(reservation("short", "metered", 8, window(24)))
+    cluster.apply(reservation("short", "metered", 8, soon(2), 24))
     cluster.until("gres", "short", "Active", "True", "metered")
     cluster.create(pod("user", "metered", 4, **{"gpu-tenancy.dev/reservation": "short"}))
     running(cluster, "user", "metered")

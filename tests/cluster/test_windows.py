@@ -2,71 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from cluster.test_operator import ROOT, hard, pod, pool, ready, region, reservation, running, soon, tenant
-from gpu_tenancy.localcluster import ControlPlane, nodes
+from cluster.operating import Cluster, eventually
+from cluster.site import (
+    B200,
+    QUICK,
+    RTX_PRO,
+    a_site,
+    hard,
+    pod,
+    pool,
+    ready,
+    renting,
+    reservation,
+    running,
+    soon,
+    waiting_job,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.usefixtures("operator")
-RULES = {"minimumDuration": "1s", "gracePeriod": "4s", "noticeBeforeEnd": "8s"}
 SPOT = {"gpu-tenancy.dev/tier": "spot"}
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A site with 16 B200 and 16 RTX PRO GPUs; windows of the latter are taken back when nobody uses them."""
-    with ControlPlane(tmp_path_factory.mktemp("windows")) as control_plane:
-        install_charts(control_plane, ROOT)
-        cluster = Cluster(control_plane)
-        for model in ("dgx-b200", "rtx-pro"):
-            asyncio.run(nodes.add(control_plane, model=model, count=2, region="eu-de"))
-        cluster.apply(
-            region("eu-de", "DE", ["DE", "EU", "EEA"]),
-            pool("b200", "NVIDIA-B200", reservations=RULES),
-            pool(
-                "rtx-pro",
-                "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition",
-                reservations={**RULES, "noShowAfter": "6s"},
-            ),
-        )
+    offer = (pool("b200", B200), pool("rtx-pro", RTX_PRO, reservations={**QUICK, "noShowAfter": "6s"}))
+    with a_site(tmp_path_factory.mktemp("windows"), *offer, dgx_b200=2, rtx_pro=2) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="module")
-def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
-    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as running_:
-        yield running_
-
-
-def renting(name: str, pool_: str = "b200", **grant: int) -> dict[str, Any]:
-    """Build a tenant with one namespace, of its own name, whose GPU pods are in one pool."""
-    return tenant(
-        name, name, namespaces=[{"name": name, "defaultPool": pool_}], gpus=[{"pool": pool_, "reservable": 16, **grant}]
-    )
-
-
-def waiting_job(name: str, namespace: str, of: str, gpus: int) -> dict[str, Any]:
-    template = {
-        "metadata": {"labels": {"gpu-tenancy.dev/reservation": of}},
-        "spec": pod("x", namespace, gpus=gpus)["spec"] | {"restartPolicy": "Never"},
-    }
-    metadata = {"name": name, "namespace": namespace}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": metadata,
-        "spec": {"suspend": True, "template": template},
-    }
 
 
 def started(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -101,8 +72,8 @@ def test_a_window_that_recurs_opens_and_is_between_its_windows_afterwards(cluste
     cluster.apply(renting("course"))
     ready(cluster, "course")
     start = soon(8)
-    lesson = reservation("lesson", "course", 8, start, 16)
-    lesson["spec"]["recurrence"] = {"rule": "FREQ=DAILY;COUNT=3", "timeZone": "Europe/Berlin"}
+    daily = {"rule": "FREQ=DAILY;COUNT=3", "timeZone": "Europe/Berlin"}
+    lesson = reservation("lesson", "course", 8, start, 16, recurrence=daily)
     cluster.apply(lesson, waiting_job("exercise", "course", "lesson", 8))
     cluster.until("gres", "lesson", "Ready", "True", "course")
     occurrences = cluster.get("gres", "lesson", "course")["status"]["occurrences"]
@@ -124,10 +95,7 @@ def test_a_window_that_nobody_uses_is_taken_back_and_one_that_is_used_stays(clus
     cluster.apply(renting("absent", "rtx-pro"), renting("present", "rtx-pro"))
     ready(cluster, "absent")
     ready(cluster, "present")
-    seats = [reservation("seat", name, 8, soon(5), 300) for name in ("absent", "present")]
-    for seat in seats:
-        seat["spec"]["pool"] = "rtx-pro"
-    cluster.apply(*seats)
+    cluster.apply(*(reservation("seat", name, 8, soon(5), 300, pool="rtx-pro") for name in ("absent", "present")))
     cluster.until("gres", "seat", "Active", "True", "present")
     cluster.create(pod("student", "present", gpus=1, **{"gpu-tenancy.dev/reservation": "seat"}))
 

@@ -106,7 +106,8 @@ class Meter:
                 counter.count(at, [piece])
         new = set()
         for tenant in tenants:
-            counter = last.tenants.get(tenant.uid) or _of_tenant(tenant, pool, at)
+            begun = min([at, *(piece.start for piece in own[tenant.name])])
+            counter = last.tenants.get(tenant.uid) or _of_tenant(tenant, pool, begun)
             last.tenants[tenant.uid] = counter
             rate = (reading.held if last.held is None else last.held).get(tenant.name, Amounts())
             rates = [Piece(0, FOREVER, rate), *own[tenant.name]]
@@ -175,10 +176,12 @@ def _is_unfinished(reservation: Reservation) -> bool:
     return window is not None and (usage is None or usage.until < window.end)
 
 
-def _of_tenant(tenant: Tenant, pool: str, now: int) -> _Counter:
+def _of_tenant(tenant: Tenant, pool: str, begun: int) -> _Counter:
     usage = next((one.usage for one in tenant.status.gpus if one.pool == pool), None)
     if usage is None:
-        return _Counter(Account(now), Account(now))
+        # Its first windows may have begun while nobody looked.
+        account = Account(max(begun, seconds(tenant.creation_timestamp)))
+        return _Counter(account, account)
     months = {
         seconds(one.month): Amounts(one.guaranteed, one.spot, one.booked, one.active, one.used) for one in usage.months
     }

@@ -826,6 +826,7 @@ class TestChanges:
             found = verdict(changed(self.ONE, asked), spec=spec_)
 
             assert found.ledger == self.ONE.ledger
+            assert found.refusal.reason == Reason.START_IMMUTABLE
             assert "the window begins in less than 4h, its start stays" in found.refusal.message
 
     @pytest.mark.parametrize(
@@ -869,6 +870,7 @@ class TestChanges:
             found = verdict(changed(self.ACTIVE, asked))
 
             assert found.ledger == self.ACTIVE.ledger
+            assert found.refusal.reason == Reason.TWO_CHANGES
             assert "first give back, and ask for more when that is taken" in found.refusal.message
 
     def test_a_start_that_moves_has_to_keep_the_rules_and_one_that_stays_does_not(self) -> None:

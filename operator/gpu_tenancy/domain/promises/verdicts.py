@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from gpu_tenancy.domain.promises.windows import Held
 
 
+# The others are reasons to refuse a reservation, and what was accepted stays.
+_SAID_OF_CHANGES = OPEN | {Reason.START_IMMUTABLE, Reason.TWO_CHANGES}
 _TAKEN_BACK = "; it was taken back, since no pod used it"
 
 
@@ -24,7 +26,7 @@ def refusal_of(booking: Booking, outcome: NotAccepted, *, change: bool) -> Refus
     if outcome.waits:
         reason, what = Reason.CHANGE_WAITS, "waits"
     else:
-        reason, what = outcome.reason if outcome.reason in OPEN else Reason.CHANGE_REFUSED, "is refused"
+        reason, what = outcome.reason if outcome.reason in _SAID_OF_CHANGES else Reason.CHANGE_REFUSED, "is refused"
     message = f"the change {what} and what was accepted stays: {outcome.message}"
     return Refusal(booking.generation, reason, message, outcome.offers)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -167,6 +168,122 @@ def test_a_company_may_be_called_what_it_is_called(world: World) -> None:
     world.cluster.until("itn", "unicode", "Ready", "True")
     world.api.must(delete(TENANT, "unicode"))
     eventually(lambda: world.api.send(get(NAMESPACE, "unicode-a")).status == 404)
+
+
+# What a tenant may not ask for
+
+
+def asking(**spec: Any) -> dict[str, Any]:
+    """Ask for something of which a part makes no sense; what is not said is sensible."""
+    sensible = {"pool": "b200", "gpus": 1, "window": {"start": written(DAYS), "duration": "1h"}}
+    return {"metadata": {"name": "odd"}, "spec": sensible | spec}
+
+
+def written(ahead: timedelta) -> str:
+    return (datetime.now(UTC) + ahead).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+DAYS = timedelta(days=2)
+
+
+def window(start: str | timedelta, **more: str) -> dict[str, str]:
+    return {"start": start if isinstance(start, str) else written(start), **more}
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ({"window": window(DAYS, end="2026-01-01T00:00:00Z")}, ["start is before end"]),
+        ({"window": window("2027-01-01T00:00:00Z", end="2027-01-01T00:00:00Z")}, ["start is before end"]),
+        ({"window": window(DAYS, duration="0s")}, ["duration is above zero"]),
+        ({"window": window(DAYS, duration="-1h")}, ["spec.window.duration", "should match"]),
+        ({"window": window(DAYS, duration="999999h")}, ["spec.window.duration", "should match"]),
+        ({"window": window(DAYS, duration="99999h")}, ["longer than the pool's maximum of 8760h"]),
+        ({"window": window(DAYS)}, ["a window has start with either end or duration, or else notBefore"]),
+        ({"window": window("9999-12-31T00:00:00Z", duration="1h")}, ["spec.window.start", "should match"]),
+        ({"window": window("2099-12-31T00:00:00Z", duration="1h")}, ["booked at most 8760h ahead", "ask from 2098-"]),
+        ({"window": window("2027-01-11T18:00:00", duration="1h")}, ["spec.window.start", "date-time"]),
+        ({"window": window("2027-02-30T18:00:00Z", duration="1h")}, ["spec.window.start", "date-time"]),
+        ({"window": window(-DAYS, duration="72h")}, ["before the reservation was created", "begin later"]),
+        ({"window": window(-DAYS, duration="1h")}, ["was over at", "before it could be accepted"]),
+        (
+            {"window": {"notBefore": "2027-01-01T00:00:00Z", "notAfter": "2027-01-01T01:00:00Z", "duration": "2h"}},
+            ["the duration does not fit between notBefore and notAfter"],
+        ),
+        ({"gpus": 0}, ["spec.gpus", "greater than or equal to 1"]),
+        ({"gpus": 17}, ["17 x NVIDIA-B200 in eu-de are more than the tenant's ceiling, 16", "ask for fewer"]),
+        ({"gpus": 1_000_000}, ["are more than the tenant's ceiling, 16", "ask for fewer"]),
+        ({"gpus": 10**9}, ["spec.gpus", "less than or equal to 1000000"]),
+        ({"pool": "mig"}, ["the tenant may not reserve in pool mig", "ask the provider for it"]),
+        ({"pool": "atlantis"}, ["there is no pool atlantis", "ask the provider for it"]),
+        ({"pool": "Atlantis"}, ["spec.pool", "should match"]),
+        ({"recurrence": {"rule": "FREQ=HOURLY;COUNT=2"}}, ["spec.recurrence.rule", "should match"]),
+        (
+            {"recurrence": {"rule": "FREQ=DAILY;COUNT=400"}},
+            ["at most 366 occurrences"],
+        ),
+        (
+            {"recurrence": {"rule": "FREQ=DAILY;COUNT=2", "timeZone": "Europe/Atlantis"}},
+            ["Europe/Atlantis"],
+        ),
+    ],
+    ids=lambda value: None if isinstance(value, list) else json.dumps(value)[:60],
+)  # fmt: skip
+def test_a_reservation_that_makes_no_sense_is_refused_with_what_to_do(
+    world: World, spec: dict[str, Any], says: list[str]
+) -> None:
+    answer = world.api.send(create(RESERVATION, asking(**spec), OWN), MALLORY)
+    message = answer.message
+    if answer.accepted:
+        message = world.cluster.until("gres", "odd", "Stalled", "True", OWN)["message"]
+        world.api.must(delete(RESERVATION, "odd", OWN), MALLORY)
+    assert [text for text in says if text not in message] == [], message
+    assert "rival" not in message
+    assert RIVALS not in message
+
+
+def test_what_does_not_fit_is_refused_with_three_windows_that_would_and_no_word_about_others(world: World) -> None:
+    # Of 32 GPUs, 12 are guaranteed; both have a reservation for the day, and the rival now takes what is left.
+    world.api.must(create(RESERVATION, reservation("busy", 4, datetime.now(UTC)), RIVALS), RITA)
+    world.cluster.until("gres", "busy", "Ready", "True", RIVALS)
+    start, day = datetime.now(UTC) + timedelta(minutes=5), timedelta(hours=24)
+    spec = {"gpus": 8, "window": {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ"), "duration": "1h"}}
+    world.api.must(create(RESERVATION, asking(**spec), OWN), MALLORY)
+
+    refused = world.cluster.until("gres", "odd", "Stalled", "True", OWN)
+    assert refused["reason"] == "DoesNotFit"
+    offers = world.api.must(get(RESERVATION, "odd", OWN))["status"]["offers"]
+    assert len(offers) == 3
+    assert f"earliest fit {offers[0]['start']}" in refused["message"]
+    assert start < datetime.fromisoformat(offers[0]["start"]) < datetime.now(UTC) + day
+    assert not [word for word in ("rival", RIVALS, "busy", "nightly") if word in str(refused)]
+
+    # The earliest of them is one.
+    world.api.must(delete(RESERVATION, "odd", OWN), MALLORY)
+    world.api.must(create(RESERVATION, asking(gpus=8, window=offers[0]), OWN), MALLORY)
+    world.cluster.until("gres", "odd", "Ready", "True", OWN)
+    for namespace, name, user in ((OWN, "odd", MALLORY), (RIVALS, "busy", RITA)):
+        world.api.must(delete(RESERVATION, name, namespace), user)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"pool": "rtx-pro"}, "create another reservation for another pool"),
+        ({"exclusivity": "Node"}, "create another reservation for nodes of another kind"),
+        ({"recurrence": None}, "create another reservation for other times"),
+        ({"recurrence": {"timeZone": "Europe/Paris"}}, "create another reservation for other times"),
+        ({"recurrence": {"rule": "FREQ=WEEKLY;COUNT=3"}}, "create another reservation for other times"),
+    ],
+    ids=str,
+)
+def test_what_may_not_be_changed_is_not_and_what_may_is(world: World, change: dict[str, Any], says: str) -> None:
+    daily = {"rule": "FREQ=DAILY;COUNT=3", "timeZone": "Europe/Berlin"}
+    world.api.must(create(RESERVATION, asking(recurrence=daily), OWN), MALLORY)
+    answer = world.api.send(patch(RESERVATION, "odd", {"spec": change}, OWN), MALLORY)
+    assert says in answer.message
+    world.api.must(patch(RESERVATION, "odd", {"spec": {"recurrence": {"rule": "FREQ=DAILY;COUNT=2"}}}, OWN), MALLORY)
+    world.api.must(delete(RESERVATION, "odd", OWN), MALLORY)
 
 
 # Two tenants with equal names for everything

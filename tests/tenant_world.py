@@ -206,6 +206,14 @@ class Cluster:
             namespaces=namespaces,
             claims={namespace: self._holder(namespace) for namespace in listed},
             children=children,
+            handed_out={
+                namespace: [
+                    self.observe(ref)
+                    for ref in self.objects
+                    if ref.kind == "RoleBinding" and ref.namespace == namespace and ref not in children
+                ]
+                for namespace in namespaces
+            },
             platform=self.platform,
             contract=self.standing,
             peerings=self.peerings,

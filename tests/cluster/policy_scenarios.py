@@ -367,6 +367,7 @@ MANAGED_SCENARIOS = [
     ("passes one off as the operator's", OLGA, patch(ROLE_BINDING, "own", CLAIM_LABEL, "train"), patch(ROLE_BINDING, "own", relabel(team="x"), "train"), "leave out that label"),
     ("gives viewers a role before the operator does", OLGA, create(ROLE_BINDING, new("gpu-tenancy-viewer") | EDITORS, "train"), create(ROLE_BINDING, new("viewer") | EDITORS, "train"), "names of rolebindings that begin with gpu-tenancy-"),
     ("generates a name that is the operator's", OLGA, create(ROLE_BINDING, {"metadata": {"generateName": "gpu-tenancy-"}} | VIEWERS, "train"), create(ROLE_BINDING, {"metadata": {"generateName": "gpu-"}} | VIEWERS, "train"), BEGIN_OTHERWISE),
+    ("hands out a role that outlives the tenancy", OLGA, create(ROLE_BINDING, new("new") | binds("vera", "system:basic-user"), "train"), create(ROLE_BINDING, new("new") | VIEWERS, "train"), "or a Role of this namespace"),
     ("takes the name of a network policy", EDDA, create(NETWORK_POLICY, new("gpu-tenancy-allow-internet") | SELECT_ALL, "train"), create(NETWORK_POLICY, new("allow-internet") | SELECT_ALL, "train"), BEGIN_OTHERWISE),
     ("takes the name of the default limits", CARL, create(LIMIT_RANGE, new("gpu-tenancy-defaults") | LIMITS, "train"), create(LIMIT_RANGE, new("gpu-defaults") | LIMITS, "train"), BEGIN_OTHERWISE),
     ("takes the name of the base quota", CARL, create(RESOURCE_QUOTA, new("gpu-tenancy-base") | QUOTA, "train"), create(RESOURCE_QUOTA, new("base") | QUOTA, "train"), BEGIN_OTHERWISE),

@@ -66,7 +66,9 @@ from security.check import Attempt, Check, by
 from security.walls import NetworkPolicies, Policy, Quota, Rbac, Schema
 from security.world import (
     CLUSTER_ROLE,
+    DORA,
     FROZEN,
+    LEFT,
     MALLORY,
     OPERATOR_USER,
     OWN,
@@ -182,6 +184,7 @@ E07 = [
     Check("E07", "writes a role with every right", *not_by_role(MALLORY, create(ROLE, new("own") | {"rules": WILDCARD}, OWN), create(CLUSTER_ROLE, new("own") | {"rules": WILDCARD}), control=by(MALLORY, create(ROLE, new("own") | {"rules": []}, OWN)))),
     *(Check("E07", f"binds the built-in role {role}", *not_by_role(MALLORY, create(ROLE_BINDING, new("own") | binds(MALLORY, role), OWN), control=TO_VIEWERS)) for role in ("cluster-admin", "admin", "edit", "view")),
     Check("E07", "binds the operator's role", *not_by_role(MALLORY, create(ROLE_BINDING, new("own") | binds(MALLORY, "gpu-tenancy-operator"), OWN), control=TO_VIEWERS)),
+    Check("E07", "keeps access to a namespace that left its tenant, by a role that its owner handed out", (Rbac(DORA),), every(*(may(DORA, verb, "", kind, LEFT) for verb in ("get", "create") for kind in ("pods", "secrets"))), may(DORA, "create", "", "pods", OWN)),
     Check("E07", "impersonates somebody", (Rbac(MALLORY),), every(*(may(MALLORY, "impersonate", "", kind) for kind in ("users", "groups", "serviceaccounts"))), MAY_RUN_PODS),
     Check("E07", "makes a token of a service account", (Rbac(MALLORY),), may(MALLORY, "create", "", "serviceaccounts/token", OWN), may(MALLORY, "create", "", "serviceaccounts", OWN)),
     Check("E07", "gains by an add-on that widens the built-in roles", (Rbac(MALLORY),), after_an_addon_widened(("admin", "edit", "view"), may(MALLORY, "create", "", "resourcequotas", OWN)), MAY_RUN_PODS),
@@ -295,7 +298,7 @@ E29_E31 = [
 _FROM_THE_POLICIES = {
     "E02": ("namespaces: moves a namespace to another placement", "namespaces: moves it through the status", "namespaces: takes a namespace from its tenant", "namespaces: grants resources", "namespaces: opens a registry", "namespaces: opens a storage class", "namespaces: grants devices", "namespaces: grants a load balancer", "namespaces: takes a host name", "namespaces: weakens Pod Security of a tenant", "namespaces: allows administrative access to devices", "namespaces: overrides node selection", "namespaces: lifts a suspension"),
     "E01": ("pods: chooses a runtime that isolates less",),
-    "E07": ("secrets: makes a token that never expires",),
+    "E07": ("secrets: makes a token that never expires", "managed-objects: hands out a role that outlives the tenancy"),
     "E09": ("pods: runs outside its placement", "pods: runs while its tenant is suspended", "pods: selects the nodes of another pool than it is counted in", "pods: chooses its node", "pods: chooses its scheduler", "pods: tolerates the taint of a resource that is not granted", "pods: tolerates a pool without GPUs", "pods: tolerates another pool", "pods: tolerates every pool", "pod-updates: adds a toleration"),
     "E10": ("pods: tolerates everything", "pods: tolerates cordoned nodes"),
     "E11": ("pods: is counted in another pool than it selects", "pods: is counted in another tier than it says", "pods: takes a GPU priority without GPUs", "pods: takes a priority of the platform", "pods: takes a priority of the platform with GPUs"),

@@ -77,6 +77,7 @@ def refusal(world: World, manifest: dict[str, Any]) -> str:
         (region("lost", "DE", "DE", certificates=[{"name": "C5", "validUntil": "2020-01-01"}] * 2), "Duplicate value"),
         (region("Ünïcödé", "DE", "DE"), "invalid"),
         (region("l" * 41, "DE", "DE"), "at most 40 characters"),
+        (region("lost", "CH", "CH", "EU"), "remove EU from jurisdictions, or correct country"),
         (tenant("l" * 64), "at most 63 characters"),
         (tenant("lost", namespaces=[{"name": f"lost-{number}"} for number in range(1000)]), "at most 256 items"),
         (tenant("lost", namespaces=[{"name": "l" * 64}]), "63"),

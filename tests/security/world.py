@@ -5,6 +5,7 @@
 | train | acme | b200: 4 guaranteed, 8 spot, 8 reserved by `nightly`, which is active; rtx-pro: 2 guaranteed, 2 spot; mig: 7 |
 | serve | acme | b200: 4 guaranteed; no default pool |
 | frozen | frost | none: it is suspended |
+| left | past | none: the tenant is gone, the namespace is retained |
 | train-2 | rival | b200: 4 guaranteed, 4 reserved by `nightly`, which is active |
 """
 
@@ -37,10 +38,10 @@ from cluster.policy_scenarios import (
     new,
     pod,
 )
-from cluster.rest import Api, Call, create, get
+from cluster.rest import Api, Call, create, delete, get
 from cluster.test_policies import build_kinds
 from gpu_tenancy.domain.naming import NODE_POOL_LABEL, OPERATOR, POOL_LABEL, RESERVATION_LABEL, TIER_LABEL, Tier
-from gpu_tenancy.kube.resource import NAMESPACE, POD, PRIORITY_CLASS, Resource
+from gpu_tenancy.kube.resource import NAMESPACE, POD, PRIORITY_CLASS, ROLE_BINDING, Resource
 from gpu_tenancy.localcluster import ControlPlane, nodes
 
 if TYPE_CHECKING:
@@ -54,9 +55,11 @@ OPERATOR_USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR}"
 
 # Mallory has every role that there is in acme, Rita owns rival; each has a service account of the same name.
 MALLORY, VERA, ROSA, RITA = "mallory-everything", "vera-viewer", "rosa-reserves", "rita-rival"
+# A friend, to whom Mallory handed out a role in two namespaces.
+DORA = "dora-befriended"
 OWN_ACCOUNT, RIVALS_ACCOUNT = "system:serviceaccount:train:ci", "system:serviceaccount:train-2:ci"
 PLATFORM = ("platform", "gpu-operator")
-OWN, SECOND, FROZEN, RIVALS = "train", "serve", "frozen", "train-2"
+OWN, SECOND, FROZEN, LEFT, RIVALS = "train", "serve", "frozen", "left", "train-2"
 
 STORAGE_CLASS = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
 DEVICE_CLASS = Resource("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", namespaced=False)
@@ -344,6 +347,18 @@ def build_tenants(world: World) -> None:
             there = get(SERVICE_ACCOUNT, name, namespace)
             eventually(lambda there=there: world.api.send(there).accepted)
         _build_things(world, user, namespace)
+    _leave(world)
+
+
+def _leave(world: World) -> None:
+    """Let a tenant go that handed out roles, and keep its namespace."""
+    past = tenant("past", owners=owners((MALLORY, "Owner")), namespaces=[{"name": LEFT}], deletionPolicy="Retain")
+    world.cluster.apply(past)
+    world.cluster.until("itn", "past", "Ready", "True")
+    for namespace in (OWN, LEFT):
+        world.api.must(create(ROLE_BINDING, new("friends") | binds(DORA, "gpu-tenancy-editor"), namespace), MALLORY)
+    world.api.must(delete(TENANT, "past"))
+    eventually(lambda: world.api.must(get(ROLE_BINDING, "", LEFT))["items"] == [])
 
 
 def _build_things(world: World, user: str, namespace: str) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from gpu_tenancy.api.tenant import Owner
-from gpu_tenancy.render.role_binding import role_bindings
+from gpu_tenancy.render.role_binding import of_tenants, role_bindings
 
 RBAC = "rbac.authorization.k8s.io"
 
@@ -30,6 +30,13 @@ def test_a_role_of_two_words_is_named_as_the_chart_names_it():
 
 def test_nobody_gets_no_binding():
     assert role_bindings("train", []) == []
+
+
+def test_owners_hand_out_the_charts_roles_and_roles_of_the_namespace():
+    assert of_tenants({"kind": "ClusterRole", "name": "gpu-tenancy-viewer"})
+    assert of_tenants({"kind": "Role", "name": "mine"})
+    assert not of_tenants({"kind": "ClusterRole", "name": "gpu-tenancy-operator"})
+    assert not of_tenants({"kind": "ClusterRole", "name": "view"})
 
 
 def test_the_same_name_in_two_namespaces_is_two_subjects():

@@ -310,6 +310,25 @@ def test_a_namespace_that_was_never_listed_is_not_deleted_because_of_its_label(p
     assert "deletionTimestamp" not in provisioned.objects[namespace_ref("archive")]["metadata"]
 
 
+def test_roles_that_owners_handed_out_end_with_their_namespace_and_nobody_hands_out_more(provisioned):
+    theirs = binding_ref("train", "to-a-friend")
+    provisioned.put(
+        {
+            "apiVersion": theirs.api_version,
+            "kind": theirs.kind,
+            "metadata": {"name": theirs.name, "namespace": "train", "uid": "1"},
+            "roleRef": {"kind": "ClusterRole", "name": "gpu-tenancy-editor"},
+        }
+    )
+    assert writes(provisioned.settle("neura")) == []
+    provisioned.provision(namespaces=[{"name": "serve"}])
+    assert theirs not in provisioned.objects
+    assert provisioned.hard("train", "gpu-tenancy-base")["count/rolebindings.rbac.authorization.k8s.io"] == "0"
+    assert provisioned.plan("neura") == Plan()
+    provisioned.provision()
+    assert provisioned.hard("train", "gpu-tenancy-base")["count/rolebindings.rbac.authorization.k8s.io"] == "102"
+
+
 def test_a_namespace_that_was_retained_is_not_deleted_by_a_later_policy(provisioned):
     provisioned.provision(namespaces=[{"name": "serve"}])
     provisioned.provision(namespaces=[{"name": "serve"}], deletionPolicy="Delete")

@@ -7,7 +7,10 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from gpu_tenancy.api.common import DNS_LABEL, Conditions, Day, Generation, Jurisdiction, LabelSelector
-from gpu_tenancy.api.schema import ApiModel, Column, Kind, ListType, name_rule
+from gpu_tenancy.api.schema import ApiModel, Column, Kind, ListType, Rule, name_rule
+
+EU = tuple("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
+EEA = (*EU, "IS", "LI", "NO")
 
 NAME_RULES = (
     name_rule(
@@ -46,6 +49,25 @@ class RegionSpec(ApiModel):
     """Which nodes are in the region. A node that no region selects is nowhere, and no tenant's pod runs there."""
     certificates: Annotated[list[Certificate], Field(max_length=32), ListType("map", ("name",))] = []
     """Certificates of the site, declared and not verified."""
+
+    # A tenant's residency goes by the jurisdictions alone.
+    rules = (
+        Rule(
+            f"!('EU' in self.jurisdictions) || self.country in {list(EU)}",
+            "the country is not in the EU: remove EU from jurisdictions, or correct country",
+            lambda self: "EU" not in self.jurisdictions or self.country in EU,
+        ),
+        Rule(
+            f"!('EEA' in self.jurisdictions) || self.country in {list(EEA)}",
+            "the country is not in the EEA: remove EEA from jurisdictions, or correct country",
+            lambda self: "EEA" not in self.jurisdictions or self.country in EEA,
+        ),
+        Rule(
+            "self.jurisdictions.all(one, one.size() != 2 || one == 'EU' || one == self.country)",
+            "a jurisdiction of two letters is a country, and a region lies in one: write that of country, or correct country",
+            lambda self: all(len(one) != 2 or one in {"EU", self.country} for one in self.jurisdictions),  # noqa: PLR2004
+        ),
+    )
 
 
 class RegionStatus(ApiModel):

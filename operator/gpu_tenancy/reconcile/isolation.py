@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 # A longer name makes no quota key; the policies refuse it like any other that is not granted.
 _LONGEST_CLASS = 225
+_BINDINGS_COUNT = "count/rolebindings.rbac.authorization.k8s.io"
 _EVERYTHING = (QUOTA, "LimitRange", POLICY, BINDING)
 
 
@@ -256,8 +257,12 @@ def _retain(contract: Contract, observed: Observed) -> Work:
     base = standing.get(Ref("v1", QUOTA, name, BASE_QUOTA))
     desired = [*gpu_quotas(name, {}, contract.closed, standing), default_deny(name)]
     said = {} if base is None else base.manifest["spec"].get("hard", {})
-    desired.append(base_quota(name, said, suspended=True, own={}))
+    # Whoever still has access for a moment gives it to nobody else.
+    desired.append(base_quota(name, {**said, _BINDINGS_COUNT: "0"}, suspended=True, own={}))
     work = compare(desired, standing, (QUOTA, BINDING), steady=False)
+    work.operations += [
+        (Step.FIRST, Delete(one.ref, one.uid)) for one in contract.view.handed_out.get(name, ()) if not one.deleting
+    ]
     work.operations += [
         (Step.FIRST, Delete(ref, one.observed.uid))
         for ref, one in standing.items()

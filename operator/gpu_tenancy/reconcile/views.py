@@ -60,6 +60,7 @@ class TenantView:
         claims: for each listed namespace the one tenant that may have it: the one whose label it carries as long as that
             lists it, else the oldest that does.
         children: the managed objects in these namespaces.
+        handed_out: by namespace, bindings that are not the operator's to roles that owners can hand out.
         foreign: namespaces that carry the tenant's label although another tenant lists them and, as its status says,
             stands there (`ownership.stands_in`): the label was tampered with, and the other puts it back.
         contract: where the contract stands; one that is not running shuts the tenant.
@@ -85,6 +86,7 @@ class TenantView:
     namespaces: Mapping[str, Observed]
     claims: Mapping[str, str]
     children: Mapping[Ref, Observed]
+    handed_out: Mapping[str, Sequence[Observed]] = field(default_factory=dict)
     platform: Platform = field(default_factory=Platform)
     invalid: str = ""
     foreign: frozenset[str] = frozenset()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpu_tenancy.domain.naming import OPERATOR
 from gpu_tenancy.render.manifest import Manifest, managed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gpu_tenancy.api.tenant import Owner
 
@@ -36,6 +36,11 @@ def role_bindings(namespace: str, owners: Sequence[Owner]) -> list[Manifest]:
         for role, name in _CLUSTER_ROLES.items()
         if (subjects := [_subject(owner) for owner in here if owner.role == role])
     ]
+
+
+def of_tenants(role_ref: Mapping[str, Any]) -> bool:
+    """Say whether a role is one that owners can hand out: the chart's, and Roles of a namespace, which they make."""
+    return role_ref["kind"] == "Role" or role_ref["name"] in _CLUSTER_ROLES.values()
 
 
 def _ordered(owners: Sequence[Owner]) -> list[Owner]:

@@ -27,7 +27,7 @@ from gpu_tenancy.api import (
 )
 from gpu_tenancy.api.resource import InvalidObject, Resource, parse, parse_status
 from gpu_tenancy.domain.capacity import NodeFacts
-from gpu_tenancy.domain.naming import TENANT_LABEL, Tier, quota_of
+from gpu_tenancy.domain.naming import MANAGED_BY_LABEL, OPERATOR, TENANT_LABEL, Tier, quota_of
 from gpu_tenancy.domain.quantity import parse as parse_quantity
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.kube import resource as kinds
@@ -38,6 +38,7 @@ from gpu_tenancy.reconcile.exclusive import claims
 from gpu_tenancy.reconcile.observed import Observed
 from gpu_tenancy.reconcile.ownership import stands_in
 from gpu_tenancy.reconcile.tenants import refusal
+from gpu_tenancy.render.role_binding import of_tenants
 from gpu_tenancy.runtime.derived import Derived
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class World:
         )
         self.limit_ranges = _observed(kinds.LIMIT_RANGE, {"namespace": _namespace})
         self.network_policies = _observed(kinds.NETWORK_POLICY, {"namespace": _namespace})
-        self.role_bindings = _observed(kinds.ROLE_BINDING, {"namespace": _namespace})
+        self.role_bindings: Store[Observed] = Store(_binding, indexes={"namespace": _namespace})
         self.priority_classes = _observed(kinds.PRIORITY_CLASS)
         self.storage_classes: Store[str] = Store(_deleting_class)
         self.device_classes: Store[str] = Store(lambda raw: raw["spec"].get("extendedResourceName", ""))
@@ -169,6 +170,7 @@ class World:
         return {
             kinds.NODE: self.nodes,
             kinds.NAMESPACE: self.namespaces,
+            kinds.ROLE_BINDING: self.role_bindings,
             kinds.STORAGE_CLASS: self.storage_classes,
             kinds.DEVICE_CLASS: self.device_classes,
             kinds.JOB: self.jobs,
@@ -183,7 +185,6 @@ class World:
             kinds.RESOURCE_QUOTA: self.quotas,
             kinds.LIMIT_RANGE: self.limit_ranges,
             kinds.NETWORK_POLICY: self.network_policies,
-            kinds.ROLE_BINDING: self.role_bindings,
             kinds.PRIORITY_CLASS: self.priority_classes,
         }
 
@@ -221,10 +222,15 @@ class World:
 
     def children(self, namespace: str) -> Mapping[Ref, Observed]:
         """Give the operator's objects in a namespace."""
-        stores = (self.limit_ranges, self.network_policies, self.role_bindings)
+        stores = (self.limit_ranges, self.network_policies)
         children = [entry.value for store in stores for entry in store.by("namespace", namespace)]
+        children += [entry.value for entry in self.role_bindings.by("namespace", namespace) if _is_managed(entry.value)]
         children += [entry.value.observed for entry in self.quotas.by("namespace", namespace)]
         return {child.ref: child for child in children}
+
+    def handed_out(self, namespace: str) -> list[Observed]:
+        """Give the role bindings in a namespace that owners may have made."""
+        return [entry.value for entry in self.role_bindings.by("namespace", namespace) if not _is_managed(entry.value)]
 
     def reserving_jobs(self, namespace: str) -> list[JobFacts]:
         """List the Jobs of a namespace whose pods carry a reservation."""
@@ -295,6 +301,16 @@ def _observed(
     resource: ApiResource, indexes: Mapping[str, Callable[[Entry[Observed]], Iterable[Hashable]]] | None = None
 ) -> Store[Observed]:
     return Store(lambda raw: Observed.of(raw, resource.api_version, resource.kind), indexes=indexes)
+
+
+def _binding(raw: Mapping[str, Any]) -> Observed | None:
+    """Keep the operator's own role bindings, and those that owners may have made."""
+    observed = Observed.of(raw, kinds.ROLE_BINDING.api_version, kinds.ROLE_BINDING.kind)
+    return observed if _is_managed(observed) or of_tenants(raw["roleRef"]) else None
+
+
+def _is_managed(observed: Observed) -> bool:
+    return observed.labels.get(MANAGED_BY_LABEL) == OPERATOR
 
 
 def _deleting_class(raw: Mapping[str, Any]) -> str | None:

@@ -117,6 +117,7 @@ class TenantController:
             namespaces=namespaces,
             claims={namespace: world.holder(namespace) for namespace in listed},
             children={ref: child for namespace in namespaces for ref, child in world.children(namespace).items()},
+            handed_out={namespace: made for namespace in namespaces if (made := world.handed_out(namespace))},
             platform=self._platform,
             contract=self._contract(readable, namespaces),
             invalid=tenant.problem if isinstance(tenant, Broken) else "",

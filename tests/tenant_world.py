@@ -97,6 +97,7 @@ class Cluster:
     peerings: dict[str, list[Agreement]] = field(default_factory=dict)
     used: dict[Ref, dict[str, str]] = field(default_factory=dict)
     remainders: dict[str, Remainder] = field(default_factory=dict)
+    contested: frozenset[str] = frozenset()
     audit: Audit | None = None
     accelerators: frozenset[str] = frozenset({"nvidia.com/gpu", "nvidia.com/mig-1g.23gb"})
     device_classes: dict[str, str] = field(default_factory=dict)
@@ -218,6 +219,7 @@ class Cluster:
             contract=self.standing,
             peerings=self.peerings,
             remainders=self.remainders,
+            contested=self.contested,
             audit=self.audit,
         )
 

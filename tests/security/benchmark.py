@@ -59,7 +59,7 @@ BENCHMARK = [
     ),
     pod_check("MTB-PL1-BC-CPI-3 block_add_capabilities", "adds a capability", secured(capabilities={"add": ["SYS_ADMIN"], "drop": ["ALL"]}), "SYS_ADMIN"),
     pod_check("MTB-PL1-BC-CPI-4 require_run_as_non_root_user", "runs as root", every(secured(runAsNonRoot=False), secured(runAsUser=0)), "runAs"),
-    pod_check("MTB-PL1-BC-CPI-5 block_privileged_containers", "runs privileged", secured(privileged=True, allowPrivilegeEscalation=True), "privileged"),
+    pod_check("MTB-PL1-BC-CPI-5 block_privileged_containers", "runs privileged", secured(privileged=True, allowPrivilegeEscalation=True), "privileged", Policy("pods")),
     pod_check("MTB-PL1-BC-CPI-6 block_privilege_escalation", "allows privilege escalation", secured(allowPrivilegeEscalation=True), "allowPrivilegeEscalation"),
     Check(
         "MTB-PL1-CC-FNS-1 configure_ns_quotas", "uses CPU, memory and disks without a limit",

@@ -25,6 +25,7 @@ from cluster.policy_scenarios import (
     debug,
     exactly,
     gpu_pod,
+    ingress,
     new,
     on_namespace,
     on_pod,
@@ -80,6 +81,7 @@ from security.world import (
     RIVALS_ACCOUNT,
     SECOND,
     TENANT,
+    TWICE,
     peering,
     reservation,
     tenant,
@@ -234,6 +236,7 @@ E16_E18 = [
     Check("E16", "writes the status of services", (Rbac(MALLORY),), every(*(may(MALLORY, verb, "", "services/status", OWN) for verb in ("update", "patch"))), may(MALLORY, "update", "", "services", OWN)),
     Check("E17", "writes endpoints", (Rbac(MALLORY),), every(*(may(MALLORY, verb, group, kind, OWN) for verb in WRITE for group, kind in (("", "endpoints"), ("discovery.k8s.io", "endpointslices")))), may(MALLORY, "list", "discovery.k8s.io", "endpointslices", OWN)),
     Check("E18", "takes a load balancer", (Policy("services"), Quota(RIVALS, BASE.quota)), by(RITA, service(RIVALS, **BALANCED)), by(RITA, service(RIVALS)), "no load balancers"),
+    *(Check("E18", f"serves a host that was granted twice, as {user}", (Policy("ingresses"),), by(user, ingress(TWICE, namespace=namespace)), by(MALLORY, ingress("app.acme.example")), f"does not serve {TWICE}") for user, namespace in ((MALLORY, OWN), (RITA, RIVALS))),
     Check("E18", "opens ways in for everybody", (Rbac(MALLORY),), every(*(may(MALLORY, verb, group, kind, OWN) for verb in WRITE for group, kind in (("networking.k8s.io", "ingressclasses"), ("gateway.networking.k8s.io", "gatewayclasses"), ("gateway.networking.k8s.io", "gateways"), ("gateway.networking.k8s.io", "referencegrants")))), may(MALLORY, "create", "", "services", OWN)),
 ]  # fmt: skip
 

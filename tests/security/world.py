@@ -55,6 +55,8 @@ OPERATOR_USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR}"
 
 # Mallory has every role that there is in acme, Rita owns rival; each has a service account of the same name.
 MALLORY, VERA, ROSA, RITA = "mallory-everything", "vera-viewer", "rosa-reserves", "rita-rival"
+# A host name that was granted to acme and to rival.
+TWICE = "twice.example.org"
 # A friend, to whom Mallory handed out a role in two namespaces.
 DORA = "dora-befriended"
 OWN_ACCOUNT, RIVALS_ACCOUNT = "system:serviceaccount:train:ci", "system:serviceaccount:train-2:ci"
@@ -303,7 +305,7 @@ TENANTS = (
         workloads={"registries": ["registry.example/acme", "public.example"]},
         quota={"services.loadbalancers": "1"},
         network={
-            "internetEgress": "Allowed", "peering": "Allowed", "hosts": ["app.acme.example", "*.apps.example"],
+            "internetEgress": "Allowed", "peering": "Allowed", "hosts": ["app.acme.example", "*.apps.example", TWICE],
             "attachments": ["rails/a", "rails/b"],
         },
     ),
@@ -313,7 +315,7 @@ TENANTS = (
         owners=[*owners((RITA, "Owner")), account(RIVALS)],
         namespaces=[{"name": RIVALS, "defaultPool": "b200"}],
         gpus=[{"pool": "b200", "guaranteed": 4, "reservable": 8}],
-        network={"internetEgress": "Allowed", "peering": "Allowed"},
+        network={"internetEgress": "Allowed", "peering": "Allowed", "hosts": [TWICE]},
     ),
 )  # fmt: skip
 
@@ -337,6 +339,7 @@ def build_tenants(world: World) -> None:
     cluster.apply(*TENANTS)
     for name in ("acme", "rival"):
         cluster.until("itn", name, "Ready", "True")
+        cluster.until("itn", name, "HostContested", "True")
     cluster.until("itn", "frost", "Suspended", "True")
     for user, namespace, gpus in ((MALLORY, OWN, 8), (RITA, RIVALS, 4)):
         world.api.must(create(RESERVATION, reservation("nightly", gpus, now), namespace), user)

@@ -310,6 +310,19 @@ def test_a_namespace_that_was_never_listed_is_not_deleted_because_of_its_label(p
     assert "deletionTimestamp" not in provisioned.objects[namespace_ref("archive")]["metadata"]
 
 
+def test_a_host_that_somebody_else_was_granted_too_is_served_by_neither_until_that_is_settled(cluster):
+    cluster.contested = frozenset({"app.example"})
+    cluster.provision(network={"hosts": ["app.example", "own.example"]})
+    assert cluster.annotations("train")["gpu-tenancy.dev/hosts"] == "own.example"
+    conditions = {one.type: one for one in cluster.status("neura").conditions}
+    assert conditions["HostContested"].reason == "GrantedTwice"
+    assert conditions["HostContested"].message.startswith("app.example: granted to somebody else as well")
+    cluster.contested = frozenset()
+    cluster.settle("neura")
+    assert cluster.annotations("train")["gpu-tenancy.dev/hosts"] == "app.example,own.example"
+    assert [one.type for one in cluster.status("neura").conditions] == ["Ready"]
+
+
 def test_roles_that_owners_handed_out_end_with_their_namespace_and_nobody_hands_out_more(provisioned):
     theirs = binding_ref("train", "to-a-friend")
     provisioned.put(

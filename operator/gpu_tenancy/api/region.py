@@ -9,7 +9,10 @@ from pydantic import Field, StringConstraints
 from gpu_tenancy.api.common import DNS_LABEL, Conditions, Day, Generation, Jurisdiction, LabelSelector
 from gpu_tenancy.api.schema import ApiModel, Column, Kind, ListType, Rule, name_rule
 
-EU = tuple("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
+EU = (
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU",
+    "IE", "IT", "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
+)  # fmt: skip
 EEA = (*EU, "IS", "LI", "NO")
 
 NAME_RULES = (

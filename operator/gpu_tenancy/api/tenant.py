@@ -220,7 +220,8 @@ class Network(ApiModel):
     allowToNamespaces: Annotated[list[LabelSelector], Field(max_length=16), ListType("atomic")] = []
     """Platform namespaces that the tenant's pods may connect to, such as a registry or object storage."""
     hosts: Annotated[list[HostName], Field(max_length=64), ListType("set")] = []
-    """Host names that Ingresses and Gateway routes may serve, such as app.neura.example or *.neura.example; by default none."""
+    """Host names that Ingresses and Gateway routes may serve, such as app.neura.example or *.neura.example; by default none.
+    What two tenants are granted neither serves."""
     attachments: Annotated[list[NetworkAttachment], Field(max_length=16), ListType("set")] = []
     """NetworkAttachmentDefinitions that pods may join, as namespace/name, such as an RDMA network of their own; by default
     none. Network policies do not cover them."""
@@ -446,7 +447,7 @@ class IndustrialTenantStatus(ApiModel):
     controls: Annotated[list[ControlStatus], Field(max_length=32), ListType("map", ("id",))] = []
     """What is enforced and how it was last seen to stand; `gpu-tenancy evidence` has each object of it."""
     conditions: Conditions = []
-    """Ready, Reconciling, Stalled, Suspended, ContractEnding, GuaranteeShort, ResidencyViolated."""
+    """Ready, Reconciling, Stalled, Suspended, ContractEnding, GuaranteeShort, HostContested, ResidencyViolated."""
 
 
 INDUSTRIAL_TENANT = Kind(

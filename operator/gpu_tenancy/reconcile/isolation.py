@@ -184,7 +184,7 @@ def _allowed(view: TenantView, spec: IndustrialTenantSpec) -> dict[str, Iterable
         REGISTRIES_ANNOTATION: spec.workloads.registries or ["*"],
         STORAGE_CLASSES_ANNOTATION: view.storage_classes.intersection(spec.storageClasses or view.storage_classes),
         LOAD_BALANCERS_ANNOTATION: [load_balancers(spec.quota)],
-        HOSTS_ANNOTATION: spec.network.hosts,
+        HOSTS_ANNOTATION: [host for host in spec.network.hosts if host not in view.contested],
         NETWORKS_ANNOTATION: spec.network.attachments,
         DEVICE_CLASSES_ANNOTATION: [one.deviceClass for one in spec.devices if one.count],
     }

@@ -89,6 +89,7 @@ def report(
     conditions = _flag(conditions, "Suspended", said, view.generation, now)
     conditions = _flag(conditions, "ContractEnding", _ending(view, spec), view.generation, now)
     conditions = _flag(conditions, "GuaranteeShort", _shortage(view), view.generation, now)
+    conditions = _flag(conditions, "HostContested", _contested(view), view.generation, now)
     placement = Placement.of(spec.residency)
     conditions = _flag(conditions, "ResidencyViolated", violation(view, placement), view.generation, now)
     status = IndustrialTenantStatus(
@@ -249,6 +250,17 @@ def _shortage(view: TenantView) -> tuple[str, str] | None:
     if not texts:
         return None
     return "CapacityShort", "; ".join(texts) + "; the others follow when the pool has capacity, or lower the grant"
+
+
+def _contested(view: TenantView) -> tuple[str, str] | None:
+    if not view.contested:
+        return None
+    hosts = ", ".join(sorted(view.contested))
+    message = (
+        f"{hosts}: granted to somebody else as well, so neither serves it anew, and what serves it stays; "
+        f"leave it in spec.network.hosts of one tenant only"
+    )
+    return "GrantedTwice", message
 
 
 def _conditions(previous: Iterable[Condition], state: State, generation: int, now: datetime) -> list[Condition]:

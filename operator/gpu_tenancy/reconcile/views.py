@@ -64,6 +64,7 @@ class TenantView:
         foreign: namespaces that carry the tenant's label although another tenant lists them and, as its status says,
             stands there (`ownership.stands_in`): the label was tampered with, and the other puts it back.
         contract: where the contract stands; one that is not running shuts the tenant.
+        contested: host names that another tenant was granted as well.
         peerings: what both sides agreed on, by the tenant's namespace.
         exclusive: reservations that have nodes of their own, by the tenant's namespace.
         remainders: what is left to go, of the namespaces that are being drained and whose pods were counted.
@@ -91,6 +92,7 @@ class TenantView:
     invalid: str = ""
     foreign: frozenset[str] = frozenset()
     contract: Standing = field(default_factory=Standing)
+    contested: frozenset[str] = frozenset()
     peerings: Mapping[str, Sequence[Agreement]] = field(default_factory=dict)
     exclusive: Mapping[str, Sequence[str]] = field(default_factory=dict)
     remainders: Mapping[str, Remainder] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from gpu_tenancy.api import (
 )
 from gpu_tenancy.api.resource import InvalidObject, Resource, parse, parse_status
 from gpu_tenancy.domain.capacity import NodeFacts
+from gpu_tenancy.domain.hosts import names_for
 from gpu_tenancy.domain.naming import MANAGED_BY_LABEL, OPERATOR, TENANT_LABEL, Tier, quota_of
 from gpu_tenancy.domain.quantity import parse as parse_quantity
 from gpu_tenancy.domain.residency import Placement
@@ -123,7 +124,8 @@ class World:
         self.regions: Store[Region | Broken] = _custom(REGION)
         self.pools: Store[Pool | Broken] = _custom(GPU_POOL)
         self.tenants: Store[Tenant | Broken] = _custom(
-            INDUSTRIAL_TENANT, {"namespace": _listed_namespaces, "placement": _placement}
+            INDUSTRIAL_TENANT,
+            {"namespace": _listed_namespaces, "placement": _placement, "host": hosts_of, "served": _served},
         )
         self.reservations: Store[Reservation | Broken] = _custom(
             GPU_RESERVATION, {"namespace": _namespace, "pool": _reserved_pool, "node": _bound_nodes}
@@ -219,6 +221,15 @@ class World:
             if other != tenant and entry is not None and stands_in(entry.value.status, namespace):
                 return tenant not in claims
         return False
+
+    def serving(self, host: str) -> frozenset[str]:
+        """Name the tenants that were granted a host name, a part of it, or one that stands for it."""
+        granted = [entry for name in names_for(host) for entry in self.tenants.by("host", name)]
+        return frozenset(entry.key.name for entry in (*granted, *self.tenants.by("served", host)))
+
+    def contested(self, tenant: Tenant) -> frozenset[str]:
+        """Give the host names of a tenant that another one could serve as well."""
+        return frozenset(host for host in tenant.spec.network.hosts if self.serving(host) != {tenant.name})
 
     def children(self, namespace: str) -> Mapping[Ref, Observed]:
         """Give the operator's objects in a namespace."""
@@ -341,6 +352,15 @@ def _bound_nodes(entry: Entry[Reservation | Broken]) -> Iterable[str]:
 
 def _listed_namespaces(entry: Entry[Tenant | Broken]) -> Iterable[str]:
     return [] if isinstance(entry.value, Broken) else [namespace.name for namespace in entry.value.spec.namespaces]
+
+
+def hosts_of(entry: Entry[Tenant | Broken]) -> Iterable[str]:
+    """Give the host names that a tenant was granted."""
+    return () if isinstance(entry.value, Broken) else entry.value.spec.network.hosts
+
+
+def _served(entry: Entry[Tenant | Broken]) -> Iterable[str]:
+    return {name for host in hosts_of(entry) for name in names_for(host)}
 
 
 def _placement(entry: Entry[Tenant | Broken]) -> Iterable[Placement]:

@@ -22,7 +22,7 @@ from gpu_tenancy.runtime.fleet import Fleet
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.peers import Peers
 from gpu_tenancy.runtime.raises import Raises
-from gpu_tenancy.runtime.world import Broken, spec_changed
+from gpu_tenancy.runtime.world import Broken, hosts_of, spec_changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -158,6 +158,9 @@ class Controllers:
             self._add(Topic.POOL, (grant.pool for grant in spec.gpus))
             for namespace in spec.namespaces:
                 self._add(Topic.TENANT, self._world.claims(namespace.name))
+        before, after = (set() if entry is None else set(hosts_of(entry)) for entry in (old, new))
+        for host in before ^ after:
+            self._add(Topic.TENANT, self._world.serving(host))
         # Pools that a spec in between, which was refused, no longer named may still hold what was granted before it.
         for held in self._world.namespaces.by("tenant", key.name):
             self._add_soon(Topic.POOL, self._pools_of(held.key.name))

@@ -122,6 +122,7 @@ class TenantController:
             contract=self._contract(readable, namespaces),
             invalid=tenant.problem if isinstance(tenant, Broken) else "",
             foreign=frozenset(namespace for namespace in namespaces if world.is_foreign(namespace, name)),
+            contested=frozenset() if readable is None else world.contested(readable),
             peerings={
                 namespace: tuple(agreed.values())
                 for namespace in namespaces

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 
 from gpu_tenancy.localcluster import ControlPlane, LocalClusterError, nodes
 from gpu_tenancy.localcluster.binaries import ensure
@@ -248,12 +247,14 @@ def _described(control_plane: ControlPlane, state: State | None) -> dict[str, An
 
 def _print_status(control_plane: ControlPlane, state: State) -> None:
     output.print(f"Kubernetes {state.kubernetes} is {state.phase} at {state.url}", soft_wrap=True)
-    table = Table("COMPONENT", "PID", "STATE", "RESTARTS", Column("PROGRAM", overflow="fold"), box=None, pad_edge=False)
     programs = Plan.load(control_plane.data_dir).binaries
+    width = max(map(len, state.components))
+    # Not a rich table: it would break the paths of programs at the edge of the screen, or at 80 columns in a pipe.
+    output.print(f"{'COMPONENT':{width}}  PID      STATE    RESTARTS  PROGRAM", soft_wrap=True)
     for name, child in state.components.items():
-        alive = "running" if child.process.alive else "[red]ended[/]"
-        table.add_row(name, str(child.process.pid), alive, str(child.restarts), programs[name])
-    output.print(table)
+        alive = "running" if child.process.alive else "[red]ended[/]  "
+        row = f"{name:{width}}  {child.process.pid:<7}  {alive}  {child.restarts:<8}  {programs[name]}"
+        output.print(row, soft_wrap=True, highlight=False)
     output.print(f"supervisor: pid {state.supervisor.pid}", soft_wrap=True)
     output.print(f"data:       {control_plane.data_dir}", soft_wrap=True)
     output.print(f"logs:       {control_plane.logs_dir}", soft_wrap=True)

@@ -31,7 +31,8 @@ demo: setup ## Show a GPU cloud being rented out (NODES=64, ONCE=1 to end when a
 test: lint binaries cyclonus ## Run every check and every test
 	$(CLUSTER_TESTS)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest tests/unit tests/property
+	$(BIN)/coverage run -m pytest tests/unit tests/property --numprocesses 2
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --include='$(PURE)' --fail-under=95
 	@echo "Branch coverage of the pure packages: $$($(BIN)/coverage report --format=total --include='$(PURE)') %"
 
@@ -43,7 +44,7 @@ lint: setup ## Check style, types, import contracts and generated files
 	$(BIN)/gpu-tenancy crds --check
 
 unit: setup ## Run the tests that need no control plane
-	$(BIN)/pytest tests/unit tests/property
+	$(BIN)/pytest tests/unit tests/property --numprocesses 2
 
 cluster: binaries cyclonus ## Run the tests against a real control plane
 	$(CLUSTER_TESTS)

@@ -31,7 +31,7 @@ def main() -> None:
     results = run(size, say)
     say("the pure parts")
     others = neighbours.share()
-    figures = [*results.figures(size), *pure(results.quota())]
+    figures = [*results.figures(size), *pure(results.quota(), size.reservations)]
     facts = {
         "machine": machine(results.kubernetes) | {"others": others},
         "size": size.to_json() | {"concurrency": CONCURRENCY},

@@ -28,50 +28,50 @@ from promise_facts import NOW, booking, capacity, grant, pool, rules, settled, s
 from tenant_world import NEURA, Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
     from bench.raw import Manifest
     from gpu_tenancy.domain.promises import Booking
     from gpu_tenancy.kube.client import Client
 
-GPUS = 10_000
-TENANTS = 500
-RESERVATIONS = 10_000
-CURVE = (1_000, 3_000, 10_000, 30_000, 100_000)
+CURVE = (0.1, 0.3, 1, 3, 10)
 EVENTS = 10_000
+_RESERVATIONS_PER_TENANT = 20
+_MANY = 10_000
 _HORIZON_HOURS = 90 * 24
 _MILLI, _MICRO, _MEBI = 1e3, 1e6, 1 << 20
 
 
-def pure(quota: Manifest) -> list[Figure]:
+def pure(quota: Manifest, reservations: int) -> list[Figure]:
     """Time the planners and the reflector.
 
     Args:
         quota: a ResourceQuota as the operator renders it.
+        reservations: how many the pool has, as many as GPUs; the curve goes from a tenth of it to ten times as many.
     """
-    return [*_decide(), *_plan_tenant(), _reflect(quota)]
+    return [*_decide(reservations), *_plan_tenant(), _reflect(quota)]
 
 
-def _decide() -> list[Figure]:
-    new = _site(RESERVATIONS)
+def _decide(reservations: int) -> list[Figure]:
+    new = _site(reservations)
     decision = decide(new, NOW)
     old = settled(new, decision)
-    what = f"decide: {GPUS:,} GPUs, {TENANTS} tenants, {RESERVATIONS:,} reservations"
+    what = f"decide: {new.capacity.usable:,} GPUs, {len(new.grants)} tenants, {reservations:,} reservations"
     return [
         Figure(f"{what}, all new", _cpu(lambda: decide(new, NOW), _MILLI, repeat=3), "ms CPU", target=1000, below=True),
         Figure(f"{what}, decided before", _cpu(lambda: decide(old, NOW), _MILLI, repeat=5), "ms CPU"),
-        Figure(f"{what}, memory", [_memory()], "MiB", target=100, below=True),
+        Figure(f"{what}, memory", [_memory(reservations)], "MiB", target=100, below=True),
         Figure(
-            f"book: one more beside {RESERVATIONS:,} reservations, p99", _accept(new), "ms CPU", target=2, below=True
+            f"book: one more beside {reservations:,} reservations, p99", _accept(new), "ms CPU", target=2, below=True
         ),
-        *_curve(),
+        *_curve([int(reservations * part) for part in CURVE]),
     ]
 
 
 def _site(reservations: int) -> PoolFacts:
     """Make a pool that is nearly booked out; it grows with the number of reservations."""
     chance = random.Random(1)  # noqa: S311  # nothing secret about it
-    names = [f"tenant-{number:05}" for number in range(reservations * TENANTS // RESERVATIONS)]
+    names = [f"tenant-{number:05}" for number in range(reservations // _RESERVATIONS_PER_TENANT)]
 
     def asked(number: int) -> Booking:
         start = chance.uniform(1, _HORIZON_HOURS)
@@ -80,17 +80,17 @@ def _site(reservations: int) -> PoolFacts:
 
     return PoolFacts(
         spec=pool(reservations=rules(horizon=f"{_HORIZON_HOURS + 72}h")),
-        capacity=capacity(reservations * GPUS // RESERVATIONS),
+        capacity=capacity(reservations),
         grants=tuple(grant(name, 2, 1000) for name in names),
         bookings=tuple(map(asked, range(reservations))),
     )
 
 
-def _memory() -> float:
+def _memory(reservations: int) -> float:
     """Say what the facts and the decision take, at most."""
     gc.collect()
     tracemalloc.start()
-    facts = _site(RESERVATIONS)
+    facts = _site(reservations)
     decide(facts, NOW)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -112,13 +112,13 @@ def _ask(book: Book, one: Booking) -> None:
         book.accept(one)
 
 
-def _curve() -> Iterator[Figure]:
+def _curve(numbers: Sequence[int]) -> Iterator[Figure]:
     """Compare with n log n, from the smallest number on; a site ten times as large has ten times the tenants."""
     unit = 0.0
-    for number in CURVE:
+    for number in numbers:
         facts = _site(number)
         growth = number * math.log2(number)
-        took = _cpu(partial(decide, facts, NOW), _MILLI, repeat=3 if number < RESERVATIONS else 1)
+        took = _cpu(partial(decide, facts, NOW), _MILLI, repeat=3 if number < _MANY else 1)
         unit = unit or statistics.median(took) / growth
         name = f"decide: {number:,} reservations, all new; the floor is n log n"
         yield Figure(name, took, "ms CPU", floors=[unit * growth], target=1.5)

@@ -53,6 +53,7 @@ class Size:
         repeats: how often children are deleted, and the operator is restarted.
         batches: how many batches of pods are created with the policies, and how many without.
         pods: how many are in a batch.
+        reservations: how many one pool has when the planner alone is measured.
     """
 
     tenants: int
@@ -61,14 +62,15 @@ class Size:
     repeats: int
     batches: int
     pods: int
+    reservations: int
 
     def to_json(self) -> dict[str, int]:
         """Give it all."""
         return asdict(self) | {"namespaces": self.tenants * NAMESPACES_PER_TENANT}
 
 
-FULL = Size(tenants=200, deleted=500, rounds=2, repeats=3, batches=6, pods=75)
-QUICK = Size(tenants=20, deleted=50, rounds=1, repeats=1, batches=1, pods=10)
+FULL = Size(tenants=200, deleted=500, rounds=2, repeats=3, batches=6, pods=75, reservations=10_000)
+QUICK = Size(tenants=20, deleted=50, rounds=1, repeats=1, batches=1, pods=10, reservations=1_000)
 
 
 @dataclass

@@ -356,6 +356,16 @@ def test_two_processes_do_not_build_at_once(tmp_path, monkeypatch):
     assert sorted(built) == sorted(program.package for program in programs("1.36"))
 
 
+def test_what_is_cached_is_there_at_once_while_another_process_builds(tmp_path, console):
+    cached = put(wanted("kwok").cached.parent, "kwok", "")
+    assert cached == wanted("kwok").cached
+    with binaries._locked(console):
+        asking = threading.Thread(target=binaries.build_once, args=(wanted("kwok"), tmp_path, console), daemon=True)
+        asking.start()
+        asking.join(5)
+        assert not asking.is_alive()
+
+
 def test_what_a_stopped_build_left_is_removed(tmp_path, monkeypatch, console):
     install_go(tmp_path / "go", monkeypatch)
     monkeypatch.setattr(releases, "_open", unreachable)

@@ -61,6 +61,8 @@ def build_once(program: Program, modules: Path, console: Console) -> list[str]:
     Returns:
         Why it cannot be had; nothing if it can.
     """
+    if _cached(program):
+        return []
     with _locked(console):
         return [] if _cached(program) else gobuild.build([program], console, modules)
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from gpu_tenancy.api.schema import ApiModel, ListType, Verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Path = tuple[str | int, ...]
 
@@ -113,13 +113,20 @@ def spoilt(value: Any) -> list[Any]:
             return [*_ANYTHING]
 
 
-def single_changes(value: Any) -> Iterator[Any]:
-    """Give every copy of a JSON value with one thing removed or spoilt."""
-    for path in places(value):
-        if path:
-            yield changed(value, path)
-        for replacement in spoilt(at(value, path)):
-            yield changed(value, path, replacement)
+def single_changes(examples: Iterable[Any]) -> Iterator[Any]:
+    """Give every copy of an example with one thing removed or spoilt; of the items of a list, one of each type."""
+    known = set()
+    for example in examples:
+        for path in places(example):
+            old = at(example, path)
+            place = (*(key if isinstance(key, str) else "item" for key in path), type(old))
+            if place in known:
+                continue
+            known.add(place)
+            if path:
+                yield changed(example, path)
+            for replacement in spoilt(old):
+                yield changed(example, path, replacement)
 
 
 @st.composite

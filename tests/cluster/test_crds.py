@@ -151,9 +151,9 @@ class Comparison:
 @each_kind
 def test_both_agree_on_every_single_change_to_a_spec(server: ApiServer, kind: Kind[Any, Any]) -> None:
     verdicts = Comparison(kind.spec, lambda raw: server.create(kind, raw), "spec")
-    verdicts.compare_all(raw_object(kind, spec) for example in SPECS[kind.kind] for spec in single_changes(example))
-    assert verdicts.accepted > 50
-    assert verdicts.refused > 500
+    verdicts.compare_all(raw_object(kind, spec) for spec in single_changes(SPECS[kind.kind]))
+    assert verdicts.accepted > 25
+    assert verdicts.refused > 200
 
 
 @each_kind
@@ -162,10 +162,10 @@ def test_both_agree_on_every_single_change_to_a_status(
 ) -> None:
     path = f"{collection(kind)}/stored/status"
     verdicts = Comparison(kind.status, lambda raw: server.write("PUT", path, raw), "status")
-    changes = [status for example in STATUSES[kind.kind] for status in single_changes(example) if status is not None]
+    changes = [status for status in single_changes(STATUSES[kind.kind]) if status is not None]
     verdicts.compare_all(stored[kind.kind] | {"status": status} for status in changes)
-    assert verdicts.accepted > 50
-    assert verdicts.refused > 500
+    assert verdicts.accepted > 25
+    assert verdicts.refused > 200
 
 
 @each_kind

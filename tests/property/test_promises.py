@@ -297,7 +297,7 @@ def test_until_it_wakes_time_alone_changes_nothing(one, data) -> None:
         if verdict.state is State.WAITING:  # only which limit is named may differ
             assert later.verdicts[uid].state is State.WAITING
         else:
-            assert replace(later.verdicts[uid], refusal=None) == replace(verdict, refusal=None)
+            assert later.verdicts[uid]._replace(refusal=None) == verdict._replace(refusal=None)
 
 
 @given(facts())

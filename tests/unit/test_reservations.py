@@ -214,8 +214,8 @@ def test_a_reservation_of_a_pool_that_does_not_exist_is_refused_and_keeps_what_i
 def test_what_gives_back_is_written_before_what_others_may_take_of_it(after: Ledger | None, expected: Turn) -> None:
     accepted = reserve(status_of(plan_reservation(reserve(), SCHEDULED, is_open=False, now=NOW)))
 
-    assert turn(accepted, replace(SCHEDULED, ledger=after)) is expected
-    assert turn(reserve(), replace(SCHEDULED, ledger=after)) is Turn.OTHERS
+    assert turn(accepted, SCHEDULED._replace(ledger=after)) is expected
+    assert turn(reserve(), SCHEDULED._replace(ledger=after)) is Turn.OTHERS
 
 
 def test_a_window_is_not_open_while_none_of_its_gpus_are_there() -> None:
@@ -224,7 +224,7 @@ def test_a_window_is_not_open_while_none_of_its_gpus_are_there() -> None:
     opened = reserve(status_of(plan_reservation(reserve(), verdict, is_open=True, now=NOW)))
     assert booking(opened, "neura").opened == NOW
 
-    lost = plan_reservation(opened, replace(verdict, backed=0, degraded="none"), is_open=False, now=NOW)
+    lost = plan_reservation(opened, verdict._replace(backed=0, degraded="none"), is_open=False, now=NOW)
 
     assert conditions_of(lost)["Active"] == ("False", "Opening")
 

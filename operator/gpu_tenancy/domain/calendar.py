@@ -87,8 +87,9 @@ class Calendar:
 
     def advance(self, now: int) -> None:
         """Let everything before an instant be past."""
-        self._since = max(self._since, now)
-        self._free.forget(self._since)
+        if now > self._since:
+            self._since = now
+            self._free.forget(now)
 
     def free_at(self, at: int) -> int:
         """Say how many GPUs are free at an instant."""

@@ -48,8 +48,16 @@ def set_condition(  # noqa: PLR0917  # the fields of a condition in their usual 
     Returns:
         A new list; equal to the old one if there is nothing new to say.
     """
-    conditions = list(conditions)
+    conditions, message = list(conditions), clip_text(message, _MAX_MESSAGE)
     previous = find(conditions, type_)
+    said = (status, reason, message, generation)
+    if previous is not None and said == (
+        previous.status,
+        previous.reason,
+        previous.message,
+        previous.observedGeneration,
+    ):
+        return conditions
     if previous is not None and previous.status == status:
         since = previous.lastTransitionTime
     else:
@@ -60,7 +68,7 @@ def set_condition(  # noqa: PLR0917  # the fields of a condition in their usual 
         observedGeneration=generation,
         lastTransitionTime=since,
         reason=reason,
-        message=clip_text(message, _MAX_MESSAGE),
+        message=message,
     )
     if previous is None:
         return [*conditions, condition]

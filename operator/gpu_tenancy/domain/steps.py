@@ -21,21 +21,17 @@ _WIDTH = 64
 
 
 class _Leaf:
-    """Steps in a row: from `starts[i]` on, until the next start, the value is `values[i]`."""
+    """Steps in a row: from `starts[i]` on, until the next start, the value is `values[i]`.
 
-    __slots__ = ("starts", "values")
+    Attributes:
+        lows, highs: the values, as a branch has them of its parts.
+    """
+
+    __slots__ = ("highs", "lows", "starts", "values")
 
     def __init__(self, starts: list[int], values: list[int]) -> None:
         self.starts = starts
-        self.values = values
-
-    @property
-    def lows(self) -> list[int]:
-        return self.values
-
-    @property
-    def highs(self) -> list[int]:
-        return self.values
+        self.values = self.lows = self.highs = values
 
     def split(self) -> _Leaf:
         half = len(self.starts) // 2
@@ -49,20 +45,23 @@ class _Leaf:
             del self.starts[:past], self.values[:past]
 
     def raise_all(self, amount: int) -> None:
-        self.values = [value + amount for value in self.values]
+        self.values[:] = [value + amount for value in self.values]
 
     def add(self, start: int, end: int, amount: int) -> None:
-        first, last = self._cut(start), self._cut(end)
-        self.values[first:last] = [value + amount for value in self.values[first:last]]
+        first = self._cut(start)
+        last = self._cut(end) if end < ENDLESS else len(self.starts)
+        values = self.values
+        values[first:last] = [value + amount for value in values[first:last]]
         for place in (last, first):  # a step that is no longer one goes
-            if 0 < place < len(self.values) and self.values[place] == self.values[place - 1]:
-                del self.starts[place], self.values[place]
+            if 0 < place < len(values) and values[place] == values[place - 1]:
+                del self.starts[place], values[place]
 
     def _cut(self, at: int) -> int:
         """Let a step begin at the instant, and say which."""
-        place = bisect_left(self.starts, at)
-        if place > 0 and at < ENDLESS and (place == len(self.starts) or self.starts[place] != at):
-            self.starts.insert(place, at)
+        starts = self.starts
+        place = bisect_left(starts, at)
+        if place > 0 and (place == len(starts) or starts[place] != at):
+            starts.insert(place, at)
             self.values.insert(place, self.values[place - 1])
         return place
 
@@ -125,7 +124,8 @@ class _Branch:
         first, last = self._touched(start, end)
         whole_first = first + (start > self.starts[first])
         whole_last = last - (end < self._bound(last - 1, ENDLESS))
-        self._raise(whole_first, whole_last, amount)
+        if whole_first < whole_last:
+            self._raise(whole_first, whole_last, amount)
         if whole_last < last and last - 1 > first:
             self._add_within(last - 1, start, end, amount)
         if whole_first > first or whole_last == first:  # after the later one: it may be split

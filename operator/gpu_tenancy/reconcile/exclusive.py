@@ -89,7 +89,7 @@ def with_nodes(decision: Decision, wanted: Iterable[Exclusive], bound: Mapping[s
             where = f" of NVLink domain {one.domain}" if one.domain else ""
             degraded = f"{len(nodes)} of {one.nodes} nodes are there: no other node{where} can be used now"
         ledger = None if verdict.ledger is None else replace(verdict.ledger, nodes=nodes)
-        verdicts[one.uid] = replace(verdict, ledger=ledger, degraded=degraded)
+        verdicts[one.uid] = verdict._replace(ledger=ledger, degraded=degraded)
     return replace(decision, verdicts=verdicts)
 
 

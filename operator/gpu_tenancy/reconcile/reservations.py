@@ -25,6 +25,7 @@ from gpu_tenancy.domain.promises import (
     Window,
 )
 from gpu_tenancy.domain.promises.series import MAX_SPREAD
+from gpu_tenancy.domain.promises.wording import at
 from gpu_tenancy.reconcile.plan import Emit, Operation, Plan, Ref, plan
 from gpu_tenancy.reconcile.status import write_status
 
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], tenant: str) -> Booking:
     """Read what a reservation asks for, and what its status says was promised or refused."""
     status = reservation.status
-    ledger = None
-    if status.window is not None:
-        ledger = _ledger(status, Window(status.window.start, status.window.end))
     refusal = None
     stalled = find(status.conditions, "Stalled")
     if stalled is not None and stalled.status == "True":
@@ -58,13 +56,18 @@ def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], ten
         created=reservation.creation_timestamp,
         generation=reservation.generation,
         spec=reservation.spec,
-        ledger=ledger,
+        ledger=_own_ledger(status),
         refusal=refusal,
         since=status.waitingSince if status.observedGeneration == reservation.generation else None,
         opened=active.lastTransitionTime if active is not None and active.status == "True" else None,
         first_used=status.firstUsedTime,
         draining=ending is not None and ending.reason == "Draining",
     )
+
+
+def _own_ledger(status: GpuReservationStatus) -> Ledger | None:
+    window = status.window
+    return None if window is None else _ledger(status, Window(window.start, window.end))
 
 
 def _ledger(said: GpuReservationStatus | api.Occurrence, window: Window) -> Ledger | None:
@@ -115,8 +118,8 @@ def unread(
 ) -> list[Booking]:
     """Read what was promised to a reservation whose spec cannot be read: that keeps its place, as it is."""
     ledgers = [one.ledger for one in _occurrences(status)]
-    if not ledgers and status.window is not None:
-        ledgers = [_ledger(status, Window(status.window.start, status.window.end))]
+    if not ledgers:
+        ledgers = [_own_ledger(status)]
     return [
         Booking(
             namespace=namespace,
@@ -160,7 +163,7 @@ def turn(reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdic
     Who gives nothing back is waited for by nobody.
     """
     if reservation.spec.recurrence is None:
-        before, after = {0: booking(reservation, "").ledger}, {0: verdict.ledger}
+        before, after = {0: _own_ledger(reservation.status)}, {0: verdict.ledger}
     else:
         before = {seconds(one.window.start): one.ledger for one in _occurrences(reservation.status)}
         after = {seconds(one.window.start): one.ledger for one in verdict.occurrences}
@@ -171,7 +174,7 @@ def turn(reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdic
 
 
 def _grows(before: Ledger | None, after: Ledger | None) -> bool:
-    if after is None:
+    if after is None or after == before:
         return False
     if before is None:
         return True
@@ -199,27 +202,41 @@ def plan_reservation(
     """
     ledger, refusal = verdict.ledger, verdict.refusal
     offers = refusal.offers if refusal is not None else ()
-    status = GpuReservationStatus(
-        observedGeneration=reservation.generation,
-        window=None if ledger is None else AcceptedWindow(start=ledger.window.start, end=ledger.window.end),
-        gpus=0 if ledger is None else ledger.gpus,
-        forfeitedGpuSeconds=0 if ledger is None else ledger.forfeited,
-        domain="" if ledger is None else ledger.domain,
-        keptSeconds=0 if ledger is None else ledger.kept,
-        ended="" if ledger is None else ledger.ended,
-        firstUsedTime=verdict.first_used,
-        nodes=[] if ledger is None else list(ledger.nodes),
-        acceptedTime=None if ledger is None else ledger.accepted,
-        occurrences=[_said(one) for one in verdict.occurrences],
-        queuePosition=verdict.position or None,
-        waitingSince=verdict.since,
-        usage=usage or reservation.status.usage,
-        offers=[Offer(start=offer.start, end=offer.end) for offer in offers],
-        conditions=_conditions(reservation, verdict, is_open=is_open, now=now),
+    # A copy, and not validated: of most reservations there is nothing new to say, at every decision of the pool.
+    status = reservation.status.model_copy(
+        update={
+            "observedGeneration": reservation.generation,
+            "window": _window(reservation.status.window, ledger),
+            "gpus": 0 if ledger is None else ledger.gpus,
+            "forfeitedGpuSeconds": 0 if ledger is None else ledger.forfeited,
+            "domain": "" if ledger is None else ledger.domain,
+            "keptSeconds": 0 if ledger is None else ledger.kept,
+            "ended": "" if ledger is None else ledger.ended,
+            "firstUsedTime": verdict.first_used,
+            "nodes": [] if ledger is None else list(ledger.nodes),
+            "acceptedTime": None if ledger is None else ledger.accepted,
+            "occurrences": [_said(one) for one in verdict.occurrences],
+            "queuePosition": verdict.position or None,
+            "waitingSince": verdict.since,
+            "usage": usage or reservation.status.usage,
+            "offers": [Offer(start=offer.start, end=offer.end) for offer in offers],
+            "conditions": _conditions(reservation, verdict, is_open=is_open, now=now),
+        }
     )
     writes = write_status(GPU_RESERVATION, reservation, status)
     events = _events(reservation, reservation.status.conditions, status.conditions) if writes else []
     return plan([*writes], events)
+
+
+def _window(before: AcceptedWindow | None, ledger: Ledger | None) -> AcceptedWindow | None:
+    if ledger is None:
+        return None
+    start, end = ledger.window
+    return (
+        before
+        if before is not None and (before.start, before.end) == (start, end)
+        else AcceptedWindow(start=start, end=end)
+    )
 
 
 def _said(one: Occurrence) -> api.Occurrence:
@@ -244,7 +261,7 @@ def plan_without_pool(reservation: Resource[GpuReservationSpec, GpuReservationSt
     pool = reservation.spec.pool
     message = f"there is no pool {pool}: name another in a new reservation, or ask the provider for it"
     refusal = Refusal(reservation.generation, Reason.UNKNOWN_POOL, message)
-    ledger = booking(reservation, "").ledger
+    ledger = _own_ledger(reservation.status)
     occurrences = tuple(_occurrences(reservation.status))
     verdict = Verdict(
         State.REFUSED, Reason.UNKNOWN_POOL, message, ledger=ledger, refusal=refusal, occurrences=occurrences
@@ -294,7 +311,7 @@ def _active(
     ledger = verdict.ledger
     if ledger is None:
         return "False", "NotAccepted", "nothing is promised"
-    start, end = format_instant(ledger.window.start), format_instant(ledger.window.end)
+    start, end = (at(seconds(one)) for one in ledger.window)
     match verdict.state:
         case State.ACTIVE if verdict.draining:
             return "True", "Draining", f"pods leave until {end}"

@@ -18,6 +18,8 @@ def write_status(kind: Kind[Any, Any], resource: Resource[Any, Any], status: Api
     The version makes sure that it is the object that was judged. One deleted and made anew under the same name would
     else find a promise in its status that nobody made to it.
     """
+    if status == resource.status:
+        return []
     before, after = _fields(resource.status), _fields(status)
     patch: dict[str, Any] = dict.fromkeys(before.keys() - after.keys())
     patch |= {field: value for field, value in after.items() if before.get(field) != value}

@@ -6,7 +6,6 @@ what is booked already, not the whole.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.calendar import BEGINNING, FOREVER, Booked, Calendar
@@ -103,7 +102,7 @@ class Book:
         Raises:
             NotAccepted: when that cannot be had; what is promised already stays.
         """
-        before = replace(self._held[booking.uid], booking=booking)
+        before = self._held[booking.uid].but(booking=booking)
         after, asks = follow(before, self._rules, self._now)
         if asks:
             return self.accept(booking)
@@ -151,7 +150,7 @@ def _housed(held: dict[str, Held], domains: Domains, now: int) -> tuple[dict[str
     for one in [one for one in lasting if one.booking.uid in homeless]:
         other = domains.choose(one.occupied) if one.start > now or not one.domain else None
         if other is not None:
-            housed[one.booking.uid] = replace(one, domain=other)
+            housed[one.booking.uid] = one.but(domain=other)
             homeless.remove(one.booking.uid)
         domains.book(other or one.domain, one.occupied)
     return housed, frozenset(homeless)

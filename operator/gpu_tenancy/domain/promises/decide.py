@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from gpu_tenancy.api.pool import GpuPoolSpec
     from gpu_tenancy.domain.promises.facts import PoolFacts, StandingQuota
-    from gpu_tenancy.domain.promises.rules import NotAccepted
     from gpu_tenancy.domain.promises.windows import Held
 
 
@@ -47,11 +46,12 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
         asking = register.take_turns(book, keeping=not guarantees.short)
 
     lasting = register.lasting()
+    begun = sorted((one for one in lasting if one.start <= at), key=lambda one: one.rank)
     short = _short(facts, guarantees.promised, lasting, book, at)
-    backed = _back(lasting, guarantees.unbacked, at)
+    backed = _back(begun, guarantees.unbacked)
     wishes = [
         *guarantees.standing_wishes(),
-        *_reserved(lasting, backed, facts.spec, at),
+        *_reserved(begun, backed, facts.spec, at),
         *guarantees.further_wishes(),
     ]
     targets = targets_of(facts.standing, wishes)
@@ -59,11 +59,11 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
     return Decision(
         allotments=allotments,
         targets=targets,
-        verdicts=register.verdicts(facts.spec, backed, short, book.homeless),
+        verdicts=register.verdicts(backed, short, book.homeless),
         promises=guarantees.promises(),
         figures=_figures(allotments, facts.standing, book.free, at),
         overcommitted=sum(quota.committed for quota in facts.standing) > here,
-        wake=_wake(facts, lasting, register.waits.values(), register.idle.wake, at),
+        wake=_wake(facts, lasting, register.wakes(), at),
     )
 
 
@@ -73,7 +73,7 @@ def _short(facts: PoolFacts, guaranteed: int, lasting: Sequence[Held], book: Boo
     Args:
         facts: the pool.
         guaranteed: what comes before all of them.
-        lasting: all of them, the oldest promise first.
+        lasting: all of them.
         book: what they leave.
         now: in seconds.
     """
@@ -94,37 +94,36 @@ def _late(left: Calendar, free: Calendar, lasting: Iterable[Held], now: int) -> 
     Args:
         left: what there is for all of them.
         free: what they leave of it; below zero where too much is promised.
-        lasting: all of them, the oldest promise first.
+        lasting: all of them.
         now: in seconds.
     """
     if free.free_over(now, FOREVER) >= 0:
         return
-    for one in lasting:
+    for one in sorted(lasting, key=lambda one: one.rank):
         if free.free_over(one.occupied.start, one.occupied.end) < 0:
             if not left.fits(one.window):
                 yield one.booking.uid
             left.book(one.occupied)
 
 
-def _back(lasting: Sequence[Held], left: int, now: int) -> dict[str, int]:
+def _back(begun: Iterable[Held], left: int) -> dict[str, int]:
     """Give those that have begun the GPUs that are there now, the oldest promise first."""
     backed: dict[str, int] = {}
-    for one in lasting:
-        if one.start <= now:
-            backed[one.booking.uid] = min(one.gpus, max(0, left))
-            left -= backed[one.booking.uid]
+    for one in begun:
+        backed[one.booking.uid] = min(one.gpus, max(0, left))
+        left -= backed[one.booking.uid]
     return backed
 
 
-def _reserved(lasting: Iterable[Held], backed: Mapping[str, int], spec: GpuPoolSpec, now: int) -> Iterator[Wish]:
+def _reserved(begun: Iterable[Held], backed: Mapping[str, int], spec: GpuPoolSpec, now: int) -> Iterator[Wish]:
     """Give what quotas should allow for windows that are open; from the drain on nothing new starts in them.
 
     A quota follows the ledger, never runs ahead of it: what is promised in this decision opens with the next one, when
     it is written down. So a crash in between leaves no quota behind that nobody remembers having promised.
     """
-    for one in lasting:
+    for one in begun:
         written = one.booking.ledger
-        open_ = one.start <= now < one.drain(spec.reservations)
+        open_ = now < one.drain(spec.reservations)
         if open_ and written is not None and seconds(written.window.start) <= now:
             yield Wish(QuotaKey(one.booking.namespace, Tier.RESERVED), min(backed[one.booking.uid], written.gpus))
 
@@ -145,18 +144,15 @@ def _figures(
     )
 
 
-def _wake(
-    facts: PoolFacts, lasting: Iterable[Held], waits: Iterable[NotAccepted], idle: Iterable[int], now: int
-) -> datetime | None:
+def _wake(facts: PoolFacts, lasting: Iterable[Held], others: Iterable[int], now: int) -> datetime | None:
     """Find the next instant at which time alone changes something."""
     rules = facts.spec.reservations
     instants = [
-        *(at for one in lasting for at in (one.start, one.notice(rules), one.drain(rules), one.end, one.occupied.end)),
+        *(one.next_turn(rules, now) for one in lasting),
         *(seconds(at) for window in facts.spec.maintenance for at in (window.start, window.end)),
         *(seconds(at) for grant in facts.grants for at in (grant.begins, grant.ends) if at is not None),
         *(one.start - LEAD for one in lasting if one.exclusive),
-        *(at for outcome in waits for at in outcome.wake),
-        *idle,
+        *others,
     ]
     coming = min((at for at in instants if at > now), default=None)
     return None if coming is None else instant(coming)

@@ -267,8 +267,7 @@ class PoolFacts:
     since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What is decided about one reservation.
 
     Attributes:

@@ -44,8 +44,9 @@ class Idle:
 
     def judge(self, booking: Booking, held: Held) -> Held:
         """Take a window back that was open for long and not used."""
-        active = held.state(self._now) is State.ACTIVE
-        if not self._patience or not active or booking.opened is None or self.first_used(booking, held) is not None:
+        if not self._patience or held.state(self._now) is not State.ACTIVE:
+            return held
+        if booking.opened is None or self.first_used(booking, held) is not None:
             return held
         due = max(held.start, seconds(booking.opened), self._since) + self._patience
         if due <= self._now:

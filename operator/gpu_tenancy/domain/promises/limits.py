@@ -59,7 +59,7 @@ class Limit:
         return lambda last: self.holder.latest(gpus, taken, since, last + taken, step)
 
     def _counted(self, window: Booked) -> Booked:
-        return Booked(window.start, window.end + self.gap, window.gpus)
+        return Booked(window.start, window.end + self.gap, window.gpus) if self.gap else window
 
 
 def pool_limit(free: Calendar, gap: int, what: str = "free") -> Limit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -13,13 +12,13 @@ from gpu_tenancy.domain.promises.idle import Idle
 from gpu_tenancy.domain.promises.rules import NotAccepted
 from gpu_tenancy.domain.promises.verdicts import Lacks, promised, refusal_of, refused, waiting
 from gpu_tenancy.domain.promises.windows import Held, follow
+from gpu_tenancy.domain.promises.wording import Wording
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
-    from gpu_tenancy.api.pool import GpuPoolSpec, ReservationRules
     from gpu_tenancy.domain.promises.book import Book
     from gpu_tenancy.domain.promises.facts import Booking, PoolFacts, Refusal, Verdict
 
@@ -36,42 +35,48 @@ class Register:
         held: what is promised, by uid.
         refusals: why present specs are not taken, by uid.
         waits: what those who still ask were told last, by uid.
-        idle: who uses what is promised.
     """
 
     def __init__(self, facts: PoolFacts, now: int) -> None:
         self._now = now
         self._rules = facts.spec.reservations
-        self._bookings = sorted(facts.bookings, key=self._place)
-        self._asking: list[Booking] = []
-        self._crowd: Counter[str] = Counter()
-        self._series: set[str] = set()
+        self._gap = seconds(facts.spec.reservations.cleaningGap)
+        self._wording = Wording(facts.spec)
+        self._bookings = facts.bookings
+        self._idle = Idle(facts, now)
         self.held: dict[str, Held] = {}
         self.refusals: dict[str, Refusal] = {}
         self.waits: dict[str, NotAccepted] = {}
-        self.idle = Idle(facts, now)
-        for booking in self._bookings:
-            self._enter(booking, facts.spec.reservations)
+        asking = [booking for booking in facts.bookings if self._enter(booking)]
+        self._asking = list(self._heard(sorted(asking, key=self._place)))
 
-    def _enter(self, booking: Booking, rules: ReservationRules) -> None:
+    def _enter(self, booking: Booking) -> bool:
+        """Take in what was promised or refused, and say whether it asks for something that was not."""
         asks = booking.ledger is None
         if booking.ledger is not None:
-            held = Held.of(booking, booking.ledger, seconds(rules.cleaningGap))
-            held, asks = follow(held, rules, self._now)
-            self.held[booking.uid] = self.idle.judge(booking, held)
+            held, asks = follow(Held.of(booking, booking.ledger, self._gap), self._rules, self._now)
+            self.held[booking.uid] = self._idle.judge(booking, held)
             asks = asks and self.held[booking.uid] is held
         if asks and booking.refusal is not None and booking.refusal.holds(booking):
             self.refusals[booking.uid] = booking.refusal
-        elif asks and (self._crowd[booking.tenant] < MAX_ASKING or booking.series in self._series):
-            self._crowd[booking.tenant] += 1
-            self._series |= {booking.series} - {""}
-            self._asking.append(booking)
-        elif asks:
-            self._turn_away(booking, self.held.get(booking.uid), NotAccepted(Reason.TOO_MANY_REQUESTS, _TOO_MANY))
+            return False
+        return asks
+
+    def _heard(self, asking: Iterable[Booking]) -> Iterator[Booking]:
+        """Turn away those of whose tenant many are before them."""
+        crowd: Counter[str] = Counter()
+        together: set[str] = set()
+        for booking in asking:
+            if crowd[booking.tenant] < MAX_ASKING or booking.series in together:
+                crowd[booking.tenant] += 1
+                together |= {booking.series} - {""}
+                yield booking
+            else:
+                self._turn_away(booking, self.held.get(booking.uid), NotAccepted(Reason.TOO_MANY_REQUESTS, _TOO_MANY))
 
     def lasting(self) -> list[Held]:
-        """Give what is promised and not yet over and cleaned up, the oldest promise first."""
-        return sorted((one for one in self.held.values() if one.occupied.end > self._now), key=lambda one: one.rank)
+        """Give what is promised and not yet over and cleaned up."""
+        return [one for one in self.held.values() if one.end + one.gap > self._now]
 
     def take_turns(self, book: Book, *, keeping: bool) -> bool:
         """Let everyone who asks ask once, first come first served, and say whether anyone got anything.
@@ -101,10 +106,14 @@ class Register:
 
     def _keep(self, book: Book) -> None:
         """Let windows that are about to end go on for a step where nobody else wants the GPUs."""
-        for one in self.lasting():
-            keeps = one.booking.spec.onEnd == "Keep" and not one.booking.draining
-            if keeps and one.drain(self._rules) <= self._now < one.end and not self._is_relieved(one):
-                self.held[one.booking.uid] = book.keep(one.booking.uid, self._rules)
+        ending = [
+            one
+            for one in self.held.values()
+            if one.booking.spec.onEnd == "Keep" and not one.booking.draining
+            if one.drain(self._rules) <= self._now < one.end and not self._is_relieved(one)
+        ]
+        for one in sorted(ending, key=lambda one: one.rank):
+            self.held[one.booking.uid] = book.keep(one.booking.uid, self._rules)
 
     def _is_relieved(self, one: Held) -> bool:
         """Say whether the next window of one that recurs begins before the step would be over."""
@@ -125,41 +134,42 @@ class Register:
         if held is not None or not outcome.waits:
             self.refusals[booking.uid] = refusal_of(booking, outcome, change=held is not None)
 
+    def wakes(self) -> Iterator[int]:
+        """Give instants at which time alone may change an answer, or takes back what nobody uses."""
+        yield from self._idle.wake
+        for outcome in self.waits.values():
+            yield from outcome.wake
+
     def verdicts(
-        self, pool: GpuPoolSpec, backed: Mapping[str, int], short: AbstractSet[str], homeless: AbstractSet[str]
+        self, backed: Mapping[str, int], short: AbstractSet[str], homeless: AbstractSet[str]
     ) -> dict[str, Verdict]:
         """Give the verdict on each reservation, by uid.
 
         Args:
-            pool: in which pool.
             backed: GPUs that are there for windows that have begun, by uid.
             short: whom the pool cannot keep its promise to.
             homeless: whom no NVLink domain holds.
         """
-        verdicts = {one.uid: self._verdict(one.uid, pool, backed, short, homeless) for one in self._bookings}
+        verdicts = {one.uid: self._verdict(one.uid, backed, short, homeless) for one in self._bookings}
         line = [uid for uid, outcome in self.waits.items() if outcome.claim is not None]
         places = {uid: place for place, uid in enumerate(line, 1)}
-        for booking in self._bookings:
-            if booking.uid in self.waits:
-                since, position = instant(self._place(booking)[0]), places.get(booking.uid, 0)
-                verdicts[booking.uid] = replace(verdicts[booking.uid], since=since, position=position)
+        for booking in self._asking:
+            since, position = instant(self._place(booking)[0]), places.get(booking.uid, 0)
+            verdicts[booking.uid] = verdicts[booking.uid]._replace(since=since, position=position)
         if self._rules.noShowAfter:
             for uid, held in self.held.items():
-                verdicts[uid] = replace(verdicts[uid], first_used=self.idle.first_used(held.booking, held))
+                verdicts[uid] = verdicts[uid]._replace(first_used=self._idle.first_used(held.booking, held))
         return verdicts
 
     def _verdict(
-        self,
-        uid: str,
-        pool: GpuPoolSpec,
-        backed: Mapping[str, int],
-        short: AbstractSet[str],
-        homeless: AbstractSet[str],
+        self, uid: str, backed: Mapping[str, int], short: AbstractSet[str], homeless: AbstractSet[str]
     ) -> Verdict:
         held, refusal = self.held.get(uid), self.refusals.get(uid)
         if held is not None:
             lacks = Lacks(gpus=uid in short, domain=uid in homeless)
-            return promised(held, pool, self._now, backed=backed.get(uid, 0), lacks=lacks, refusal=refusal)
+            return promised(
+                held, self._rules, self._wording, self._now, backed=backed.get(uid, 0), lacks=lacks, refusal=refusal
+            )
         return waiting(self.waits[uid]) if refusal is None else refused(refusal)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -104,15 +103,15 @@ class Desk:
         accepted = Held(booking, start, end, booking.spec.gpus, self._now, self._gap, forfeited)
         if self._unit_of(booking) == "Clique":
             domain = self._domains.choose(accepted.occupied, "" if held is None else held.domain)
-            accepted = replace(accepted, domain=domain or "")
+            accepted = accepted.but(domain=domain or "")
         if held is not None and (held.domain, held.start) == (accepted.domain, accepted.start):
-            accepted = replace(accepted, nodes=held.nodes)
+            accepted = accepted.but(nodes=held.nodes)
         self.enter(accepted)
         return accepted
 
     def keep(self, held: Held, step: int) -> Held:
         """Book a window a step longer if that fits beside everything that is booked or claimed."""
-        longer = replace(held, end=held.end + step, kept=held.kept + step)
+        longer = held.but(end=held.end + step, kept=held.kept + step)
         try:
             limits = self._limits_for(held.booking, held)
             self._within_contract(held.booking, Wanted(held.start, held.start, longer.end - held.start))
@@ -212,8 +211,8 @@ class Desk:
 
     def _unit_of(self, booking: Booking) -> str:
         """Say what a reservation is booked in: what the pool says, or more if it wants nodes of its own."""
-        units = {self._unit, booking.spec.exclusivity}
-        return next((unit for unit in ("Clique", "Node") if unit in units), "GPU")
+        exclusivity = booking.spec.exclusivity
+        return self._unit if exclusivity == "None" or self._unit == "Clique" else exclusivity
 
     def _limits(self, grant: Grant) -> list[Limit]:
         """Give the limits of a tenant, its own first; most tenants ask for nothing, so they are made when needed."""
@@ -244,6 +243,8 @@ class Desk:
     def _within_contract(self, booking: Booking, wanted: Wanted) -> Wanted:
         """Leave of a window what the contract covers."""
         grant = self._grants[booking.tenant]
+        if grant.begins is None and grant.ends is None:
+            return wanted
         first, last = wanted.first, wanted.last
         if grant.begins is not None:
             first = max(first, seconds(grant.begins))

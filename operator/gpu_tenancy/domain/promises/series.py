@@ -123,14 +123,13 @@ class Series:
         refusal = next((verdict.refusal for verdict in held or found if verdict.refusal is not None), None)
         if refusal is not None and not refusal.message:  # what was stored of it is its reason
             refusal = self.whole.refusal or refusal
-            current = current if held else replace(current, message=refusal.message)
+            current = current if held else current._replace(message=refusal.message)
         if self.fault:
             refusal = Refusal(self.whole.generation, self.reason, self.fault)
         elif current.state is State.WAITING:
             refusal = None
         waits = next((verdict for verdict in found if verdict.since is not None), current)
-        return replace(
-            current,
+        return current._replace(
             message=current.message + message,
             refusal=refusal,
             since=waits.since,

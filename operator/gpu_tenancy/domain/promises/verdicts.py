@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpu_tenancy.domain.promises.facts import OPEN, Reason, Refusal, State, Verdict
-from gpu_tenancy.domain.promises.wording import Wording
 
 if TYPE_CHECKING:
-    from gpu_tenancy.api.pool import GpuPoolSpec
+    from gpu_tenancy.api.pool import ReservationRules
     from gpu_tenancy.domain.promises.facts import Booking
     from gpu_tenancy.domain.promises.rules import NotAccepted
     from gpu_tenancy.domain.promises.windows import Held
-
+    from gpu_tenancy.domain.promises.wording import Wording
 
 # The others are reasons to refuse a reservation, and what was accepted stays.
 _SAID_OF_CHANGES = OPEN | {Reason.START_IMMUTABLE, Reason.TWO_CHANGES}
@@ -48,29 +47,39 @@ class Lacks(NamedTuple):
     domain: bool
 
 
-def promised(held: Held, pool: GpuPoolSpec, now: int, *, backed: int, lacks: Lacks, refusal: Refusal | None) -> Verdict:
+def promised(
+    held: Held,
+    rules: ReservationRules,
+    wording: Wording,
+    now: int,
+    *,
+    backed: int,
+    lacks: Lacks,
+    refusal: Refusal | None,
+) -> Verdict:
     """Give the verdict on a reservation that was accepted.
 
     Args:
         held: what is promised.
-        pool: in which pool.
+        rules: the pool's.
+        wording: how its GPUs are spoken of.
         now: in seconds.
         backed: GPUs that are there for it now.
         lacks: what of it the pool cannot keep.
         refusal: why a change of it is not accepted.
     """
-    state, rules = held.state(now), pool.reservations
-    over = state is State.COMPLETED
+    state = held.state(now)
+    active, over = state is State.ACTIVE, state is State.COMPLETED
     return Verdict(
         state,
         reason=state,
-        message=Wording(pool).fixed(held.gpus, held.start, held.end) + (_TAKEN_BACK if held.ended else ""),
+        message=wording.fixed(held.gpus, held.start, held.end) + (_TAKEN_BACK if held.ended else ""),
         ledger=held.ledger,
         refusal=refusal,
-        backed=backed if state is State.ACTIVE else 0,
-        notice=held.notice(rules) <= now and not over,
-        draining=held.drain(rules) <= now and not over,
-        degraded="" if over else _shortage(held, backed, lacks, begun=state is State.ACTIVE),
+        backed=backed if active else 0,
+        notice=active and held.notice(rules) <= now,
+        draining=active and held.drain(rules) <= now,
+        degraded="" if over else _shortage(held, backed, lacks, begun=active),
     )
 
 

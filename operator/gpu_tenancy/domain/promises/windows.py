@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gpu_tenancy.domain.calendar import Booked, instant, seconds
 from gpu_tenancy.domain.promises.facts import Ledger, State, Window
 
 if TYPE_CHECKING:
+    from datetime import datetime
+    from typing import Any, Self
+
     from gpu_tenancy.api.pool import ReservationRules
     from gpu_tenancy.api.reservation import ReservationWindow
     from gpu_tenancy.domain.promises.facts import Booking
@@ -19,8 +20,7 @@ SHORTEST_STEP = 60
 """In seconds; each step is a write."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A booking with the window that it was promised; instants and spans in seconds.
 
     Attributes:
@@ -30,6 +30,7 @@ class Held:
         kept: how long it goes on beyond what was asked for.
         ended: why it ended early, if the pool took it back.
         nodes: the nodes that it has to itself now.
+        written: what its status says already, if that is the same.
     """
 
     booking: Booking
@@ -43,6 +44,7 @@ class Held:
     kept: int = 0
     ended: Literal["", "NoShow"] = ""
     nodes: tuple[str, ...] = ()
+    written: Ledger | None = None
 
     @classmethod
     def of(cls, booking: Booking, ledger: Ledger, gap: int) -> Held:
@@ -50,17 +52,22 @@ class Held:
         start, end = ledger.window
         return cls(
             booking,
-            start=seconds(start),
-            end=seconds(end),
-            gpus=ledger.gpus,
-            accepted=seconds(ledger.accepted),
-            gap=gap,
-            forfeited=ledger.forfeited,
-            domain=ledger.domain,
-            kept=ledger.kept,
-            ended=ledger.ended,
-            nodes=ledger.nodes,
+            seconds(start),
+            seconds(end),
+            ledger.gpus,
+            seconds(ledger.accepted),
+            gap,
+            ledger.forfeited,
+            ledger.domain,
+            ledger.kept,
+            ledger.ended,
+            ledger.nodes,
+            ledger,
         )
+
+    def but(self, **changes: Any) -> Self:
+        """Promise something else of it."""
+        return self._replace(written=None, **changes)
 
     @property
     def exclusive(self) -> bool:
@@ -90,6 +97,8 @@ class Held:
     @property
     def ledger(self) -> Ledger:
         """What its status is to say."""
+        if self.written is not None:
+            return self.written
         window = Window(instant(self.start), instant(self.end))
         return Ledger(
             window,
@@ -120,11 +129,11 @@ class Held:
         """Keep a part of it; what is given back too late is forfeited."""
         given_back = (self.end - self.start) * self.gpus - (end - start) * gpus
         forfeited = self.forfeited + (given_back if late else 0)
-        return replace(self, start=start, end=end, gpus=gpus, forfeited=forfeited, kept=0)
+        return self.but(start=start, end=end, gpus=gpus, forfeited=forfeited, kept=0)
 
     def taken_back(self, now: int) -> Held:
         """End it now, since nobody came."""
-        return replace(self.shrunk(self.start, now, self.gpus, late=True), ended="NoShow")
+        return self.shrunk(self.start, now, self.gpus, late=True).but(ended="NoShow")
 
     def step(self, rules: ReservationRules) -> int:
         """Say by how much it goes on at a time, if it is kept."""
@@ -135,6 +144,13 @@ class Held:
         if now < self.start:
             return State.SCHEDULED
         return State.ACTIVE if now < self.end else State.COMPLETED
+
+    def next_turn(self, rules: ReservationRules, now: int) -> int:
+        """Say when it next moves on by time alone; until it is cleaned up, it does."""
+        if now < self.start:
+            return self.start
+        turns = (self.notice(rules), self.drain(rules), self.end, self.end + self.gap)
+        return min(at for at in turns if at > now)
 
     def notice(self, rules: ReservationRules) -> int:
         """When its end is announced; not before its middle."""
@@ -168,13 +184,15 @@ class Wanted(NamedTuple):
     @classmethod
     def of(cls, window: ReservationWindow) -> Wanted:
         """Read a window."""
-        match window.start, window.end, window.duration, window.notBefore, window.notAfter:
-            case datetime() as start, datetime() as end, _, _, _:
-                return cls(seconds(start), seconds(start), seconds(end - start))
-            case datetime() as start, _, timedelta() as duration, _, _:
-                return cls(seconds(start), seconds(start), seconds(duration))
-            case _, _, timedelta() as duration, datetime() as not_before, datetime() as not_after:
-                return cls(seconds(not_before), seconds(not_after - duration), seconds(duration))
+        start, duration = window.start, window.duration
+        if start is not None:
+            first = seconds(start)
+            if window.end is not None:
+                return cls(first, first, seconds(window.end) - first)
+            if duration is not None:
+                return cls(first, first, seconds(duration))
+        if window.notBefore is not None and window.notAfter is not None and duration is not None:
+            return cls(seconds(window.notBefore), seconds(window.notAfter - duration), seconds(duration))
         raise AssertionError("the model's rules admit no other window")
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.api.common import format_duration, format_instant
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from gpu_tenancy.api.pool import GpuPoolSpec
 
 
+# Every decision speaks of the same windows again.
+@lru_cache(maxsize=1 << 15)
 def at(value: int) -> str:
     """Write an instant."""
     return format_instant(instant(value))

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "examples" / "industrial-ai-cloud").glob("*.yaml"))
+FOLDERS = ("industrial-ai-cloud", "reservations")
+EXAMPLES = [path for folder in FOLDERS for path in sorted((ROOT / "examples" / folder).glob("*.yaml"))]
 SYSTEM_NAMESPACE = "gpu-tenancy-system"
 
 

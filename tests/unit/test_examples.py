@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from gpu_tenancy.api import API_VERSION, KINDS, IndustrialTenantSpec, RegionSpec
+from gpu_tenancy.api import API_VERSION, KINDS, GpuPoolSpec, GpuReservationSpec, IndustrialTenantSpec, RegionSpec
+from gpu_tenancy.domain.capacity import PoolCapacity
+from gpu_tenancy.domain.grants import Share
 from gpu_tenancy.domain.naming import POOL_LABEL, RESERVATION_LABEL, TIER_LABEL
+from gpu_tenancy.domain.promises import Booking, Grant, PoolFacts, Reason, Series, State, decide
 from gpu_tenancy.domain.residency import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "industrial-ai-cloud"
+    from gpu_tenancy.domain.promises import Verdict
+
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES, RESERVATIONS = FOLDER / "industrial-ai-cloud", FOLDER / "reservations"
 MODELS = {kind.kind: kind for kind in KINDS}
 
 
 def documents() -> Iterator[tuple[str, dict[str, Any]]]:
-    for path in sorted(EXAMPLES.glob("*.yaml")):
+    for path in (*sorted(EXAMPLES.glob("*.yaml")), *sorted(RESERVATIONS.glob("*.yaml"))):
         for document in yaml.safe_load_all(path.read_text()):
             yield path.name, document
 
@@ -84,16 +91,52 @@ def test_workloads_stand_in_namespaces_of_tenants_and_name_what_these_were_grant
             assert reservations[reservation]["metadata"]["namespace"] == workload["metadata"]["namespace"]
 
 
-def test_the_training_job_fills_its_reservation() -> None:
-    [job] = [
-        workload for workload in workloads() if RESERVATION_LABEL in workload["spec"]["template"]["metadata"]["labels"]
-    ]
-    assert job["spec"]["suspend"]
-    [container] = job["spec"]["template"]["spec"]["containers"]
-    gpus = job["spec"]["parallelism"] * container["resources"]["limits"]["nvidia.com/gpu"]
-    assert gpus == of_kind("GpuReservation")["evening-training"]["spec"]["gpus"]
+def test_jobs_that_wait_fill_their_reservations() -> None:
+    reservations, filled = of_kind("GpuReservation"), set()
+    for job in workloads():
+        if name := job["spec"]["template"]["metadata"]["labels"].get(RESERVATION_LABEL):
+            assert job["spec"]["suspend"]
+            [container] = job["spec"]["template"]["spec"]["containers"]
+            gpus = job["spec"]["parallelism"] * container["resources"]["limits"]["nvidia.com/gpu"]
+            assert gpus == reservations[name]["spec"]["gpus"]
+            filled.add(name)
+    assert filled == {"evening-training", "alone"}
 
 
-def test_the_readme_names_every_file() -> None:
-    readme = (EXAMPLES / "README.md").read_text()
-    assert [name for name in sorted({name for name, _ in documents()}) if f"`{name}`" not in readme] == []
+def test_the_planner_says_of_each_reservation_what_the_readme_says() -> None:
+    """On the smallest site, one after the other, on the Friday before."""
+    now, gpus = datetime(2027, 1, 8, 12, tzinfo=UTC), {"gb200": 72, "rtx-pro": 40}
+    found: dict[str, Verdict] = {}
+    for pool, total in gpus.items():
+        spec = GpuPoolSpec.model_validate(of_kind("GpuPool")[pool]["spec"])
+        bookings: list[Booking] = []
+        for name, document in of_kind("GpuReservation").items():
+            one = document["spec"]
+            if one["pool"] == pool and name != "evening-training":
+                asked, namespace = GpuReservationSpec.model_validate(one), document["metadata"]["namespace"]
+                created = now - timedelta(seconds=10 - len(bookings))
+                whole = Booking(namespace, name, name, namespace.partition("-")[0], created, 1, asked)
+                bookings += Series.of(whole, (), spec.reservations, now).bookings
+        capacity = PoolCapacity(nodes=18, capacity=total, usable=total, unhealthy=0, domains={"rack": total})
+        facts = PoolFacts(spec=spec, capacity=capacity, grants=tuple(grants(pool)), bookings=tuple(bookings))
+        found |= decide(facts, now).verdicts
+
+    assert found.pop("waiting").position == 1
+    assert found.pop("final-render").reason == Reason.BUDGET_EXCEEDED
+    assert {uid.partition("/")[0] for uid in found} == {"flexible", "nightly", "alone", "going-on"}
+    assert {verdict.state for verdict in found.values()} == {State.SCHEDULED}
+
+
+def grants(pool: str) -> Iterator[Grant]:
+    for number, (name, tenant) in enumerate(of_kind("IndustrialTenant").items()):
+        spec = IndustrialTenantSpec.model_validate(tenant["spec"])
+        for one in (one for one in spec.gpus if one.pool == pool):
+            shares = {spec.namespaces[0].name: Share(one.guaranteed)}
+            created = datetime(2026, 1, 1 + number, tzinfo=UTC)
+            yield Grant(name, created, one.guaranteed, one.reservable, one.gpuHours, shares=shares)
+
+
+@pytest.mark.parametrize("folder", [EXAMPLES, RESERVATIONS], ids=lambda folder: folder.name)
+def test_the_readme_names_every_file(folder: Path) -> None:
+    readme = (folder / "README.md").read_text()
+    assert [path.name for path in folder.glob("*.yaml") if path.name not in readme] == []

@@ -27,11 +27,11 @@ class ReservationWindow(ApiModel):
     """When: `start` with `end` or `duration`; or what fits between `notBefore` and `notAfter`. UTC, half-open."""
 
     start: Instant | None = None
-    """When the window begins."""
+    """When the window begins, with a time zone and before the year 2100, such as 2027-01-11T18:00:00Z."""
     end: Instant | None = None
     """When it is over; not part of it."""
     duration: Duration | None = None
-    """How long it is."""
+    """How long it is, such as 3h, 1h30m or 45s."""
     notBefore: Instant | None = None
     """The earliest start of a flexible window."""
     notAfter: Instant | None = None

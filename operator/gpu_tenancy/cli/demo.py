@@ -138,4 +138,6 @@ Try, in another terminal:
   kubectl get pods --all-namespaces -o wide
   kubectl get events --all-namespaces
   kubectl --kubeconfig {world.kubeconfig("robotics-engineer")} get pods --namespace university-research
+
+Everything that reservations can do, one idea after another: examples/reservations/README.md
 """

@@ -91,6 +91,7 @@ from gpu_tenancy.kube.resource import (
     Resource,
 )
 from gpu_tenancy.localcluster import ControlPlane
+from gpu_tenancy.reconcile.audit import CHART_POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -318,7 +319,7 @@ def test_without_a_policy_nothing_else_denies_what_it_did(api: Api, policy: str)
 
 def test_every_policy_is_bound_fails_closed_and_has_been_tried(api: Api) -> None:
     policies = api.must(get(FENCE, ""))["items"]
-    assert [policy["metadata"]["name"] for policy in policies] == POLICIES
+    assert [policy["metadata"]["name"] for policy in policies] == POLICIES == sorted(CHART_POLICIES)
     assert {policy["spec"]["failurePolicy"] for policy in policies} == {"Fail"}
 
 

@@ -72,8 +72,9 @@ RESERVATION = Resource("gpu-tenancy.dev", "v1alpha1", "gpureservations", "GpuRes
 PEERING = Resource("gpu-tenancy.dev", "v1alpha1", "tenantpeerings", "TenantPeering")
 TENANT = Resource("gpu-tenancy.dev", "v1alpha1", "industrialtenants", "IndustrialTenant", namespaced=False)
 
-# One that was killed is missed sooner.
+# One that was killed is missed sooner; and what Kubernetes counts is seen sooner.
 SHORT_LEASE = {
+    "GPU_TENANCY_RESIDENCY_AUDIT_INTERVAL": "20",
     "GPU_TENANCY_LEASE_DURATION": "8",
     "GPU_TENANCY_LEASE_RENEW_DEADLINE": "5",
     "GPU_TENANCY_LEASE_RETRY_PERIOD": "1",

@@ -162,6 +162,18 @@ def test_what_is_outside_is_told_named_and_withdrawn(cluster: Cluster) -> None:
     assert find(cluster.status("neura").conditions, "ResidencyViolated") is None
 
 
+def test_the_operators_own_kinds_are_counted_from_the_audit_on_that_sees_them_counted(cluster: Cluster) -> None:
+    key = "count/gpureservations.gpu-tenancy.dev"
+    cluster.audit = CLEAN
+    cluster.settle("neura")
+    assert key not in cluster.hard("train", "gpu-tenancy-base")
+    cluster.audit = replace(CLEAN, counted=frozenset({key}))
+    assert "IsolationDriftCorrected" not in events(cluster.settle("neura"))
+    assert cluster.hard("train", "gpu-tenancy-base")[key] == "1k"
+    cluster.audit = None
+    assert cluster.plan("neura") == Plan()
+
+
 def policy(kind: str, name: str, **fields: Any) -> dict[str, Any]:
     return {"kind": kind, "metadata": {"name": name}, "spec": fields}
 
@@ -179,3 +191,15 @@ def test_a_policy_is_in_force_if_a_binding_denies_by_it() -> None:
     assert Policies.of([placement, routes, pods], reversed(bindings)) == found
     assert Policies.of([pods, routes, placement], bindings[:2]).hash != found.hash
     assert Policies.of([pods], bindings[:1]).loose == ()
+
+
+def test_a_policy_that_is_missing_or_lets_anything_pass_is_loose() -> None:
+    pods = policy("ValidatingAdmissionPolicy", "pods", failurePolicy="Fail")
+    binding = policy("ValidatingAdmissionPolicyBinding", "pods", policyName="pods", validationActions=["Deny"])
+    assert Policies.of([pods], [binding], ["pods", "routes"]).loose == ("routes",)
+    lax = pods | {"spec": pods["spec"] | {"failurePolicy": "Ignore"}}
+    assert Policies.of([lax], [binding]).loose == ("pods",)
+    narrow = binding | {
+        "spec": binding["spec"] | {"matchResources": {"namespaceSelector": {"matchLabels": {"a": "b"}}}}
+    }
+    assert Policies.of([pods], [narrow]).loose == ("pods",)

@@ -23,7 +23,7 @@ from gpu_tenancy.observability.metrics import Metrics
 from gpu_tenancy.reconcile import peerings, reservations, tenant_status
 from gpu_tenancy.reconcile.drain import OVERRUN
 from gpu_tenancy.reconcile.ownership import REFUSALS
-from gpu_tenancy.render.base_quota import base_quota
+from gpu_tenancy.render.base_quota import OWN_KINDS, base_quota
 from gpu_tenancy.runtime.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def test_the_labels_of_the_metrics_are_listed() -> None:
 
 def test_the_base_quota_is_listed() -> None:
     listed = {row[0].strip("`"): row[1].strip("`") for row in rows(section("tenants", "Base quota"))}
-    assert listed == base_quota("any", {}, suspended=False, own={})["spec"]["hard"]
+    assert listed == base_quota("any", {}, suspended=False, own={}, counted=OWN_KINDS)["spec"]["hard"]
 
 
 def test_the_rules_for_reservations_are_listed_with_their_defaults() -> None:

@@ -4,9 +4,11 @@ import pytest
 
 from gpu_tenancy.render.base_quota import base_quota, faults
 
+RESERVATIONS = "count/gpureservations.gpu-tenancy.dev"
 
-def hard(said=None, *, suspended=False, own=None):
-    return base_quota("train", said or {}, suspended=suspended, own=own or {})["spec"]["hard"]
+
+def hard(said=None, *, suspended=False, own=None, counted=()):
+    return base_quota("train", said or {}, suspended=suspended, own=own or {}, counted=counted)["spec"]["hard"]
 
 
 def test_the_names_that_the_multi_tenancy_benchmarks_ask_for_are_there():
@@ -44,8 +46,15 @@ def test_what_is_said_replaces_a_default_and_adds_to_them():
     assert hard(said) == hard() | said
 
 
-def test_no_pod_has_to_name_limits_and_no_new_kind_is_counted():
-    assert not any(key.startswith("limits.") or "gpu-tenancy.dev" in key for key in hard())
+def test_no_pod_has_to_name_limits():
+    assert not any(key.startswith("limits.") for key in hard())
+
+
+def test_the_operators_own_kinds_are_counted_once_kubernetes_does():
+    assert not any("gpu-tenancy.dev" in key for key in hard({RESERVATIONS: "5"}))
+    assert hard(counted=[RESERVATIONS]).keys() - hard().keys() == {RESERVATIONS}
+    assert hard(counted=[RESERVATIONS])[RESERVATIONS] == "1k"
+    assert hard({RESERVATIONS: "5"}, counted=[RESERVATIONS])[RESERVATIONS] == "5"
 
 
 def test_a_suspended_tenant_starts_no_pods_whatever_is_said():

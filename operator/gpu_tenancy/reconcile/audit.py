@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gpu_tenancy.domain.conditions import find
+from gpu_tenancy.domain.naming import OPERATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from gpu_tenancy.domain.residency import Placement
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 _HASH = 32
+# The validating ones; the mutating ones depend on the version of Kubernetes.
+CHART_POLICIES = frozenset(
+    f"{OPERATOR}-{name}"
+    for name in (
+        "accelerators", "bindings", "images", "ingresses", "managed-objects", "namespaces", "network-policies", "nodes",
+        "pod-updates", "pods", "resource-claims", "routes", "secrets", "services", "volume-claims",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,8 @@ class Policies:
     Attributes:
         objects: how many policies and bindings there are.
         hash: of what they say.
-        loose: policies that no binding puts into force with Deny; they judge nothing.
+        loose: policies that are missing, that let pass what they cannot judge, or that no binding puts into force
+            everywhere with Deny.
     """
 
     objects: int = 0
@@ -37,18 +47,24 @@ class Policies:
     loose: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, policies: Iterable[Mapping[str, Any]], bindings: Iterable[Mapping[str, Any]]) -> Policies:
-        """Read validating and mutating policies and their bindings."""
+    def of(
+        cls,
+        policies: Iterable[Mapping[str, Any]],
+        bindings: Iterable[Mapping[str, Any]],
+        expected: Collection[str] = (),
+    ) -> Policies:
+        """Read validating and mutating policies and their bindings; those that are expected have to be there."""
         policies, bindings = list(policies), list(bindings)
         bound = {
             one["spec"]["policyName"]
             for one in bindings
-            if one["kind"].startswith("Mutating") or "Deny" in one["spec"].get("validationActions", [])
+            if not one["spec"].get("matchResources")
+            and (one["kind"].startswith("Mutating") or "Deny" in one["spec"].get("validationActions", []))
         }
         names = {one["metadata"]["name"] for one in policies}
-        return cls(
-            len(policies) + len(bindings), combined(map(line, (*policies, *bindings))), tuple(sorted(names - bound))
-        )
+        strict = {one["metadata"]["name"] for one in policies if one["spec"].get("failurePolicy", "Fail") == "Fail"}
+        loose = names.union(expected) - (strict & bound)
+        return cls(len(policies) + len(bindings), combined(map(line, (*policies, *bindings))), tuple(sorted(loose)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +75,13 @@ class Audit:
         residence: where its things are.
         policies: what holds for all tenants.
         at: when everything was last looked at.
+        counted: names by which quotas count the operator's own kinds, those that Kubernetes counts by now.
     """
 
     residence: Residence
     policies: Policies
     at: datetime
+    counted: frozenset[str] = frozenset()
 
 
 def line(manifest: Mapping[str, Any]) -> str:

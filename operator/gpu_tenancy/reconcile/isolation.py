@@ -30,7 +30,7 @@ from gpu_tenancy.reconcile.diff import merge_patch
 from gpu_tenancy.reconcile.gpu_quotas import gpu_quotas, limits_of
 from gpu_tenancy.reconcile.ownership import Kept, Left, Reason, Removed, Retained, previous_reasons
 from gpu_tenancy.reconcile.plan import Create, Delete, Ref, Update
-from gpu_tenancy.render.base_quota import base_quota, load_balancers
+from gpu_tenancy.render.base_quota import OWN_KINDS, base_quota, load_balancers
 from gpu_tenancy.render.gpu_quota import device_resources, quota_key
 from gpu_tenancy.render.limit_range import limit_range
 from gpu_tenancy.render.namespace import namespace, owner_reference, refers_to_tenant
@@ -127,13 +127,19 @@ def _keep(contract: Contract, claim: Kept) -> Work:
         *role_bindings(name, spec.owners),
     ]
     own = _own(desired, spec.network)
-    desired.append(
-        base_quota(
-            name, spec.quota, suspended=spec.suspended or contract.view.contract.shut, own=own, devices=contract.devices
-        )
+    before = _own_kinds(standing, name)
+    counted = before if view.audit is None else before | view.audit.counted
+    base = base_quota(
+        name,
+        spec.quota,
+        suspended=spec.suspended or contract.view.contract.shut,
+        own=own,
+        devices=contract.devices,
+        counted=counted,
     )
-    desired += _peerings(view, name)
-    work = compare(desired, standing, _EVERYTHING, steady=steady, new=_new_peerings(view, name))
+    desired += [base, *_peerings(view, name)]
+    new = _new_peerings(view, name) | ({Ref.of(base)} if counted > before else set())
+    work = compare(desired, standing, _EVERYTHING, steady=steady, new=new)
     _write_namespace(contract, claim, work, standing, steady=steady)
     return work
 
@@ -255,10 +261,11 @@ def _retain(contract: Contract, observed: Observed) -> Work:
     name, manifest = observed.ref.name, observed.manifest
     standing = contract.children.get(name, {})
     base = standing.get(Ref("v1", QUOTA, name, BASE_QUOTA))
+    counted = _own_kinds(standing, name)
     desired = [*gpu_quotas(name, {}, contract.closed, standing), default_deny(name)]
     said = {} if base is None else base.manifest["spec"].get("hard", {})
     # Whoever still has access for a moment gives it to nobody else.
-    desired.append(base_quota(name, {**said, _BINDINGS_COUNT: "0"}, suspended=True, own={}))
+    desired.append(base_quota(name, {**said, _BINDINGS_COUNT: "0"}, suspended=True, own={}, counted=counted))
     work = compare(desired, standing, (QUOTA, BINDING), steady=False)
     work.operations += [
         (Step.FIRST, Delete(one.ref, one.uid)) for one in contract.view.handed_out.get(name, ()) if not one.deleting
@@ -281,6 +288,12 @@ def _retain(contract: Contract, observed: Observed) -> Work:
     }
     _update_namespace(work, observed, manifest, shut, steady=False)
     return work
+
+
+def _own_kinds(standing: Mapping[Ref, Standing], name: str) -> frozenset[str]:
+    """Give the operator's own kinds that the base quota counts already: Kubernetes never stops counting one."""
+    base = standing.get(Ref("v1", QUOTA, name, BASE_QUOTA))
+    return frozenset() if base is None else frozenset(base.manifest["spec"].get("hard", {}).keys() & set(OWN_KINDS))
 
 
 def _own(desired: list[Manifest], network: Network) -> Counter[str]:

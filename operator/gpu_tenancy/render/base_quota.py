@@ -28,7 +28,7 @@ from gpu_tenancy.render.gpu_quota import device_key
 from gpu_tenancy.render.manifest import Manifest, managed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 # Spelled as the API server stores them, so that what stands is seen to be right at a glance.
 _DEFAULTS = {
@@ -58,7 +58,10 @@ _DEFAULTS = {
     "count/rolebindings.rbac.authorization.k8s.io": "100",
     "count/resourceclaims.resource.k8s.io": "0",
     "count/resourceclaimtemplates.resource.k8s.io": "0",
+    "count/gpureservations.gpu-tenancy.dev": "1k",
+    "count/tenantpeerings.gpu-tenancy.dev": "100",
 }
+OWN_KINDS = ("count/gpureservations.gpu-tenancy.dev", "count/tenantpeerings.gpu-tenancy.dev")
 # Keys that count the operator's own objects as well.
 _OWN = {
     "ResourceQuota": ("resourcequotas", "count/resourcequotas"),
@@ -79,6 +82,7 @@ def base_quota(
     suspended: bool,
     own: Mapping[str, int],
     devices: Mapping[str, int] = _NONE,
+    counted: Collection[str] = (),
 ) -> Manifest:
     """Render the quota.
 
@@ -89,9 +93,14 @@ def base_quota(
         own: how many objects the operator itself has in the namespace, by kind. They come on top, so that nobody who
             uses up their own can keep the operator from writing another.
         devices: by DeviceClass, how many devices claims may ask for.
+        counted: those of OWN_KINDS that Kubernetes counts. It begins minutes after a kind was installed, and until then
+            refuses all objects of a kind that a quota names.
     """
     claims = dict.fromkeys(_CLAIMS, "1k") if any(devices.values()) else {}
     hard = {**_DEFAULTS, **claims, **said, **{device_key(name): str(count) for name, count in devices.items()}}
+    for key in OWN_KINDS:
+        if key not in counted:
+            del hard[key]
     for kind, number in own.items():
         for key in _OWN[kind]:
             if key in hard:

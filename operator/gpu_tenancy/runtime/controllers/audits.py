@@ -21,11 +21,12 @@ from gpu_tenancy.kube.resource import (
     MUTATING_POLICY_BINDING,
     PERSISTENT_VOLUME,
     POD,
+    RESOURCE_QUOTA,
     VALIDATING_POLICY,
     VALIDATING_POLICY_BINDING,
     VOLUME_SNAPSHOT,
 )
-from gpu_tenancy.reconcile.audit import Audit, Policies
+from gpu_tenancy.reconcile.audit import CHART_POLICIES, Audit, Policies
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.world import readable
 
@@ -53,6 +54,7 @@ class Audits:
     def __init__(self) -> None:
         self._residences: Mapping[str, Residence] = {}
         self._policies = Policies()
+        self._counted: frozenset[str] = frozenset()
         self._at: datetime | None = None
 
     @property
@@ -63,7 +65,7 @@ class Audits:
     def of(self, tenant: str) -> Audit | None:
         """Give what is known of a tenant."""
         found = self._residences.get(tenant)
-        return None if found is None or self._at is None else Audit(found, self._policies, self._at)
+        return None if found is None or self._at is None else Audit(found, self._policies, self._at, self._counted)
 
     def all(self) -> Mapping[str, Residence]:
         """Give what was found of every tenant."""
@@ -73,12 +75,14 @@ class Audits:
         """List what is where it may not be, of all tenants."""
         return [item for one in self._residences.values() for item in one.outside]
 
-    def replace(self, residences: Mapping[str, Residence], policies: Policies, at: datetime) -> set[str]:
+    def replace(
+        self, residences: Mapping[str, Residence], policies: Policies, counted: frozenset[str], at: datetime
+    ) -> set[str]:
         """Take a full audit; name the tenants of which it says something new."""
         news = {name for name, found in residences.items() if self._residences.get(name) != found}
-        if self._policies != policies:
+        if (self._policies, self._counted) != (policies, counted):
             news |= residences.keys()
-        self._residences, self._policies, self._at = residences, policies, at
+        self._residences, self._policies, self._counted, self._at = residences, policies, counted, at
         return news
 
     def forget(self, tenant: str) -> None:
@@ -115,6 +119,7 @@ class AuditController:
         self._clock = tools.clock
         self._metrics = tools.metrics
         self._interval = tools.audit_interval
+        self._namespace = tools.platform.operator_namespace
         self._fleet = fleet
         self._audits = audits
         self._busy = False
@@ -182,7 +187,7 @@ class AuditController:
         residences = {
             tenant: residence(items[tenant], placement, catalogue) for tenant, placement in placements.items()
         }
-        news = self._audits.replace(residences, await self._policies(), began)
+        news = self._audits.replace(residences, await self._policies(), await self._counted(), began)
         self._metrics.audited(began.timestamp())
         spread = random.uniform(0.9, 1.1)  # noqa: S311  # as above
         self._engine.alarms.set(Key(Topic.AUDIT, EVERYTHING), self._clock.now() + self._interval * spread)
@@ -231,14 +236,24 @@ class AuditController:
         policies += [raw async for raw in self._list(MUTATING_POLICY, optional=True, label_selector=chart)]
         bindings = [raw async for raw in self._list(VALIDATING_POLICY_BINDING, label_selector=chart)]
         bindings += [raw async for raw in self._list(MUTATING_POLICY_BINDING, optional=True, label_selector=chart)]
-        return Policies.of(policies, bindings)
+        return Policies.of(policies, bindings, CHART_POLICIES)
+
+    async def _counted(self) -> frozenset[str]:
+        """Read off the chart's quota which of its names Kubernetes counts by now: those that have a use, be it zero."""
+        return frozenset(
+            [
+                name
+                async for raw in self._list(RESOURCE_QUOTA, self._namespace, label_selector=CHART_SELECTOR)
+                for name in raw.get("status", {}).get("used", {})
+            ]
+        )
 
     async def _list(
-        self, resource: Resource, *, optional: bool = False, **selection: Unpack[Selection]
+        self, resource: Resource, namespace: str = "", *, optional: bool = False, **selection: Unpack[Selection]
     ) -> AsyncIterator[dict[str, Any]]:
         """List in chunks; none of a kind that may not be served here."""
         try:
-            async for page in self._client.list(resource, **selection):
+            async for page in self._client.list(resource, namespace, **selection):
                 for raw in page.items:
                     yield raw
         except ApiError as error:

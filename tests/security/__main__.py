@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from security import roles
 from security.benchmark import BENCHMARK
 from security.check import HOLDS, OPEN
 from security.escapes import ELSEWHERE, ESCAPES
@@ -99,12 +100,14 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="gpu-tenancy-security-") as folder,
         a_world(Path(folder), kubernetes=options.kubernetes, mutation=not options.no_mutation) as world,
     ):
+        rights = roles.changed(world.api, options.output.parent)
         rows = try_all(world, checks)
         title = f"Kubernetes {world.control_plane.version}, {'with' if world.mutation else 'without'} the mutation"
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps([row.to_json() for row in rows], indent=2) + "\n")
     show(f"{title}, {time.monotonic() - began:.0f} s", rows)
-    sys.exit(not all(row.green for row in rows))
+    print(rights or "What each role may do is what is written down.")  # noqa: T201  # it is a program
+    sys.exit(bool(rights) or not all(row.green for row in rows))
 
 
 if __name__ == "__main__":

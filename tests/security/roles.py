@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from cluster.policy_scenarios import EDDA, OLGA
 from cluster.rest import create
 from gpu_tenancy.kube.resource import Resource
+from security.world import OWN, ROSA, VERA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from cluster.rest import Api
 
 _RULES_REVIEW = Resource(
     "authorization.k8s.io", "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview", namespaced=False
 )
+GOLDEN = Path(__file__).with_name("roles.yaml")
+NOBODY = "nobody-in-particular"
+PEOPLE = {"owner": OLGA, "editor": EDDA, "viewer": VERA, "reservation-user": ROSA}
 Right = tuple[str, str, str]
 """A group, a resource with its subresource, and a verb."""
+
+
+def changed(api: Api, build: Path) -> str:
+    """Compare what each role may do with what is written down; say so if it is not the same."""
+    everybody = may(api, NOBODY, OWN)
+    found = {"everybody": everybody} | {role: beyond(may(api, user, OWN), everybody) for role, user in PEOPLE.items()}
+    text = yaml.safe_dump(
+        {role: {title: " ".join(verbs) for title, verbs in rights.items()} for role, rights in found.items()},
+        width=1000,
+    )
+    if text == GOLDEN.read_text():
+        return ""
+    build.mkdir(exist_ok=True)
+    proposal = build / GOLDEN.name
+    proposal.write_text(text)
+    return f"what tenants may do has changed: compare {GOLDEN} with {proposal}, and copy it if it is meant"
 
 
 def may(api: Api, user: str, namespace: str) -> dict[str, list[str]]:

@@ -44,6 +44,7 @@ class Check:
         attack: what is tried; all of it must be refused.
         control: the same without what is wrong; all of it must be accepted.
         because: what the refusal says, besides being the wall's.
+        since: the minor version of Kubernetes that knows what is tried; earlier ones drop it.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Check:
     attack: Attempt
     control: Attempt
     because: str = ""
+    since: str = "1.34"
 
     def __str__(self) -> str:
         return f"{self.id}: {self.says}"

@@ -340,6 +340,10 @@ _CONTROLS = {
 }
 
 
+# Volumes of images: until then an empty folder is made of one.
+_SINCE = {"pods: mounts such an image": "1.35"}
+
+
 def _from_the_policies() -> Iterator[Check]:
     known = {str(scenario): scenario for scenario in SCENARIOS}
     for number, names in _FROM_THE_POLICIES.items():
@@ -348,7 +352,8 @@ def _from_the_policies() -> Iterator[Check]:
             user = MALLORY if one.user in {EDDA, OLGA} else one.user
             walls = [Policy(one.policy.removeprefix("gpu-tenancy-")), *filter(None, [_SECOND_WALLS.get(name)])]
             control = by(user, _CONTROLS.get(name, one.right))
-            yield Check(number, one.does, tuple(walls), by(user, one.wrong), control, one.says)
+            since = _SINCE.get(name, Check.since)
+            yield Check(number, one.does, tuple(walls), by(user, one.wrong), control, one.says, since)
 
 
 def _letter(place: int) -> str:

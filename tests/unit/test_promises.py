@@ -829,6 +829,17 @@ class TestChanges:
             assert found.refusal.reason == Reason.START_IMMUTABLE
             assert "the window begins in less than 4h, its start stays" in found.refusal.message
 
+    def test_one_that_waits_to_be_moved_is_looked_at_again_when_its_start_is_fixed(self) -> None:
+        spec_ = pool(reservations=rules(modifiableUntil="4h"))
+        moved = changed(promised("r", 16, 10, 12), spec(16, 20, 22, wait=True))
+        world = facts(moved, promised("other", 60, 18, 24, "agile"), spec=spec_)
+
+        waiting = decide(world, NOW)
+
+        assert waiting.verdicts["r"].refusal.reason == Reason.CHANGE_WAITS
+        assert waiting.wake == hour(6)
+        assert decide(settled(world, waiting), hour(6)).verdicts["r"].refusal.reason == Reason.START_IMMUTABLE
+
     @pytest.mark.parametrize(
         ("at", "asked", "forfeited"),
         [
@@ -970,6 +981,17 @@ class TestKeeping:
         again = decide(settled(world, decision), hour(10))
         assert again.verdicts["r"].ledger.window == window(0, 10 + 2 / 6)
         assert again.verdicts["r"].ledger.accepted == self.ONE.ledger.accepted
+
+    def test_it_goes_on_also_where_pods_are_given_no_time_to_go(self) -> None:
+        minute = 1 / 60
+        world = facts(self.ONE, spec=pool())
+
+        before = decide(world, hour(9))
+        decision = decide(world, hour(10 - minute))
+
+        assert before.wake == hour(10 - minute)
+        assert decision.verdicts["r"].ledger == replace(self.ONE.ledger, window=window(0, 10 + minute), kept=60)
+        assert decision.wake == hour(10)
 
     @pytest.mark.parametrize(
         "other",

@@ -110,7 +110,7 @@ class Register:
             one
             for one in self.held.values()
             if one.booking.spec.onEnd == "Keep" and not one.booking.draining
-            if one.drain(self._rules) <= self._now < one.end and not self._is_relieved(one)
+            if one.renewal(self._rules) <= self._now < one.end and not self._is_relieved(one)
         ]
         for one in sorted(ending, key=lambda one: one.rank):
             self.held[one.booking.uid] = book.keep(one.booking.uid, self._rules)
@@ -137,8 +137,10 @@ class Register:
     def wakes(self) -> Iterator[int]:
         """Give instants at which time alone may change an answer, or takes back what nobody uses."""
         yield from self._idle.wake
-        for outcome in self.waits.values():
+        for uid, outcome in self.waits.items():
             yield from outcome.wake
+            if uid in self.held:
+                yield self.held[uid].fixed_from(self._rules)
 
     def verdicts(
         self, backed: Mapping[str, int], short: AbstractSet[str], homeless: AbstractSet[str]

@@ -149,7 +149,8 @@ class Held(NamedTuple):
         """Say when it next moves on by time alone; until it is cleaned up, it does."""
         if now < self.start:
             return self.start
-        turns = (self.notice(rules), self.drain(rules), self.end, self.end + self.gap)
+        renewal = self.renewal(rules) if self.booking.spec.onEnd == "Keep" else self.end
+        turns = (self.notice(rules), renewal, self.drain(rules), self.end, self.end + self.gap)
         return min(at for at in turns if at > now)
 
     def notice(self, rules: ReservationRules) -> int:
@@ -159,6 +160,10 @@ class Held(NamedTuple):
     def drain(self, rules: ReservationRules) -> int:
         """When its pods are asked to go; not before its last quarter."""
         return self.end - min(seconds(rules.gracePeriod), (self.end - self.start) // 4)
+
+    def renewal(self, rules: ReservationRules) -> int:
+        """When it goes on for another step, if it is kept; before its end, also where its pods are asked to go at the end."""
+        return self.end - min(self.step(rules), (self.end - self.start) // 4)
 
 
 def beyond(window: Booked, held: Held | None) -> list[Booked]:

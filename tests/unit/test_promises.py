@@ -829,6 +829,23 @@ class TestChanges:
             assert found.refusal.reason == Reason.START_IMMUTABLE
             assert "the window begins in less than 4h, its start stays" in found.refusal.message
 
+    def test_two_that_would_have_each_others_place_keep_their_own_until_one_lets_go(self) -> None:
+        there = changed(promised("a", 64, 2, 4), spec(64, 6, 8, wait=True))
+        back = changed(promised("b", 64, 6, 8, "agile"), spec(64, 2, 4, wait=True))
+        world = facts(there, back)
+
+        decision = decide(world, NOW)
+        told = settled(world, decision)
+
+        assert {uid: one.ledger for uid, one in decision.verdicts.items()} == {"a": there.ledger, "b": back.ledger}
+        assert {one.refusal.reason for one in decision.verdicts.values()} == {Reason.CHANGE_WAITS}
+        assert decide(told, NOW).verdicts == decision.verdicts
+        alone = decide(replace(told, bookings=(told.bookings[0],)), NOW).verdicts["a"]
+        assert (alone.ledger.window, alone.refusal) == (window(6, 8), None)
+        smaller = replace(told, bookings=(told.bookings[0], changed(told.bookings[1], spec(32, 10, 12))))
+        both = decide(smaller, NOW).verdicts
+        assert (both["a"].ledger.window, both["b"].ledger.window) == (window(6, 8), window(10, 12))
+
     def test_one_that_waits_to_be_moved_is_looked_at_again_when_its_start_is_fixed(self) -> None:
         spec_ = pool(reservations=rules(modifiableUntil="4h"))
         moved = changed(promised("r", 16, 10, 12), spec(16, 20, 22, wait=True))

@@ -237,3 +237,44 @@ def test_a_status_is_written_only_to_the_object_that_was_judged() -> None:
     )
 
     assert update.resource_version == "7"
+
+
+ACCEPTED = {
+    "window": {"start": "2026-12-01T01:00:00Z", "end": "2026-12-01T02:00:00Z"},
+    "gpus": 4,
+    "acceptedTime": "2026-11-30T12:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("odd", "expected"),
+    [
+        ({"ended": "Preempted"}, Ledger(WINDOW, 4, NOW - timedelta(hours=12))),
+        ({"nodes": ["n1", 7]}, Ledger(WINDOW, 4, NOW - timedelta(hours=12), nodes=("n1",))),
+        ({"conditions": [{"type": "Ready"}]}, Ledger(WINDOW, 4, NOW - timedelta(hours=12))),
+        ({"conditions": "all is well", "offers": 3}, Ledger(WINDOW, 4, NOW - timedelta(hours=12))),
+        ({"window": {"from": 7}}, Ledger(WINDOW, 4, NOW - timedelta(hours=12))),
+        ({"gpus": "four"}, Ledger(WINDOW, 8, NOW - timedelta(hours=12))),
+        ({"acceptedTime": "yesterday"}, Ledger(WINDOW, 4, NOW - timedelta(days=1))),
+        ({"window": None, "gpus": None, "acceptedTime": None}, None),
+    ],
+)
+def test_a_status_that_can_be_read_in_part_only_still_says_what_was_promised(odd, expected) -> None:
+    assert booking(reserve(ACCEPTED | odd), "neura").ledger == expected
+
+
+def test_of_windows_that_recur_only_those_are_forgotten_that_cannot_be_read() -> None:
+    window = {
+        "start": "2026-12-01T01:00:00Z",
+        "end": "2026-12-01T02:00:00Z",
+        "gpus": 8,
+        "acceptedTime": "2026-11-30T00:00:00Z",
+    }
+
+    status = reserve({"occurrences": [window, {"end": "2026-12-02T02:00:00Z"}, window | {"ended": "Preempted"}]}).status
+
+    assert [(one.gpus, one.ended) for one in status.occurrences] == [(8, ""), (8, "")]
+
+
+def test_a_status_that_says_nothing_readable_reads_as_an_empty_one() -> None:
+    assert reserve([]).status == reserve().status  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic
@@ -58,8 +59,9 @@ class Resource(Generic[SpecT, StatusT]):
 def parse(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> Resource[SpecT, StatusT]:
     """Read an object that the API server gave out.
 
-    Fields that the models do not know are passed over: the schema may be newer than this program. A status that
-    does not validate reads as an empty one: it may come from another version, and is computed anew.
+    Fields that the models do not know are passed over: the schema may be newer than this program. What of a status does
+    not validate is passed over too: it may come from another version, and is computed anew. The rest of it is kept, for
+    it may say what was promised.
 
     Raises:
         InvalidObject: when the name or the spec does not validate.
@@ -91,8 +93,31 @@ def _spec(kind: Kind[SpecT, StatusT], raw: Any) -> SpecT:
 
 
 def parse_status(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> StatusT:
-    """Read the status of an object, whatever its spec is like; an empty one if it does not validate."""
+    """Read the status of an object, whatever its spec is like, without what of it does not validate."""
+    status = raw.get("status", {})
     try:
-        return kind.status.model_validate(raw.get("status", {}), extra="ignore")
+        return kind.status.model_validate(status, extra="ignore")
     except ValidationError:
-        return kind.status()
+        left = deepcopy(status)
+    while True:
+        try:
+            return kind.status.model_validate(left, extra="ignore")
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            # Where something is missing, what lacks it is of no use.
+            if not _drop(left, first["loc"][: -1 if first["type"] == "missing" else None]):
+                return kind.status()
+
+
+def _drop(status: Any, path: tuple[int | str, ...]) -> bool:
+    """Take out what is at a path; if that is nowhere, what is closest to it. Say whether anything was there."""
+    inner, place = None, None
+    for part in path:
+        inside = part in status if isinstance(status, dict) else isinstance(status, list) and part in range(len(status))
+        if not inside:
+            break
+        inner, place, status = status, part, status[part]
+    if inner is None:
+        return False
+    del inner[place]
+    return True

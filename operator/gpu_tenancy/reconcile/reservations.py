@@ -11,7 +11,7 @@ from gpu_tenancy.api import API_VERSION, GPU_RESERVATION, GpuReservationSpec, Gp
 from gpu_tenancy.api import reservation as api
 from gpu_tenancy.api.common import format_instant
 from gpu_tenancy.api.reservation import AcceptedWindow, Offer, ReservationWindow
-from gpu_tenancy.domain.calendar import seconds
+from gpu_tenancy.domain.calendar import instant, seconds
 from gpu_tenancy.domain.conditions import find, holds, set_condition
 from gpu_tenancy.domain.promises import (
     Booking,
@@ -25,6 +25,7 @@ from gpu_tenancy.domain.promises import (
     Window,
 )
 from gpu_tenancy.domain.promises.series import MAX_SPREAD
+from gpu_tenancy.domain.promises.windows import Wanted
 from gpu_tenancy.domain.promises.wording import at
 from gpu_tenancy.reconcile.plan import Emit, Operation, Plan, Ref, plan
 from gpu_tenancy.reconcile.status import write_status
@@ -56,12 +57,31 @@ def booking(reservation: Resource[GpuReservationSpec, GpuReservationStatus], ten
         created=reservation.creation_timestamp,
         generation=reservation.generation,
         spec=reservation.spec,
-        ledger=_own_ledger(status),
+        ledger=_own_ledger(status) or _as_asked(reservation),
         refusal=refusal,
         since=status.waitingSince if status.observedGeneration == reservation.generation else None,
         opened=active.lastTransitionTime if active is not None and active.status == "True" else None,
         first_used=status.firstUsedTime,
         draining=ending is not None and ending.reason == "Draining",
+    )
+
+
+def _as_asked(reservation: Resource[GpuReservationSpec, GpuReservationStatus]) -> Ledger | None:
+    """Keep the place of one that was accepted where its status can be read in part only: what is missing is as it asks."""
+    status, spec = reservation.status, reservation.spec
+    if spec.recurrence is not None or not (status.window or status.gpus or status.acceptedTime):
+        return None
+    wanted, window = Wanted.of(spec.window), status.window
+    start, end = instant(wanted.first), instant(wanted.first + wanted.duration)
+    return Ledger(
+        Window(start, end) if window is None else Window(window.start, window.end),
+        status.gpus or spec.gpus,
+        status.acceptedTime or reservation.creation_timestamp,
+        forfeited=status.forfeitedGpuSeconds,
+        domain=status.domain,
+        kept=0 if window is None else status.keptSeconds,
+        ended=status.ended,
+        nodes=tuple(status.nodes),
     )
 
 

@@ -136,7 +136,7 @@ def repair(world: World) -> None:
     name = next(
         one["metadata"]["name"]
         for one in binding
-        if one["metadata"]["labels"].get("app.kubernetes.io/managed-by") == OPERATOR
+        if one["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == OPERATOR
     )
     node = world.api.must(get(NODE, ""))["items"][0]["metadata"]["name"]
     changes = (

@@ -112,8 +112,9 @@ class World:
         return (await self.lease())["spec"]
 
     async def install(self) -> None:
-        """Create the Lease as an installation does: nobody ever held it."""
-        await self.truth.create(LEASE, {"apiVersion": LEASE.api_version, "kind": "Lease", "metadata": self._metadata})
+        """Create the Lease as one who stops leaves it: nobody holds it."""
+        vacant = {"metadata": self._metadata, "spec": {"holderIdentity": ""}}
+        await self.truth.create(LEASE, {"apiVersion": LEASE.api_version, "kind": "Lease", **vacant})
 
     @property
     def _metadata(self) -> dict[str, str]:

@@ -50,6 +50,11 @@ class Server:
         """Somebody writes an annotation."""
         self._store(self.spec)
 
+    def overwrite(self, spec: Manifest) -> None:
+        """Replace the spec, as somebody does who knows nothing of holders."""
+        if self.lease is not None:
+            self._store(spec)
+
     def _store(self, spec: Manifest) -> Manifest:
         self.lease = {"metadata": {"resourceVersion": str(next(self._versions))}, "spec": spec}
         self.history.append(self.lease)
@@ -184,6 +189,9 @@ class Arena:
     def delete_lease(self) -> None:
         self.server.lease = None
 
+    def empty_lease(self) -> None:
+        self.server.overwrite({})
+
     def touch_lease(self) -> None:
         if self.server.lease is not None:
             self.server.touch()
@@ -203,16 +211,19 @@ class Arena:
 
 @asynccontextmanager
 async def arena(spec: Manifest | None = None) -> AsyncIterator[Arena]:
-    """Give an arena with a Lease as an installation brings it: without a spec, if none is given."""
+    """Give an arena with a Lease that was handed over, if no other is given."""
     arena = Arena(ManualClock())
-    arena.server.lease = {"metadata": {"resourceVersion": "0"}, "spec": spec or {}}
+    arena.server.lease = {
+        "metadata": {"resourceVersion": "0"},
+        "spec": {"holderIdentity": ""} if spec is None else spec,
+    }
     yield arena
     for candidate in arena.candidates:
         candidate.kill()
     await arena.clock.advance(10)
 
 
-async def test_a_lease_that_is_handed_over_or_was_never_held_is_taken_at_once():
+async def test_a_lease_that_is_handed_over_is_taken_at_once():
     async with arena() as a:
         one = a.add("one")
         await a.pass_time(0.1)
@@ -221,6 +232,26 @@ async def test_a_lease_that_is_handed_over_or_was_never_held_is_taken_at_once():
         assert a.server.spec["holderIdentity"] == "one"
         assert a.server.spec["leaseDurationSeconds"] == PROMISED
         assert a.server.spec["leaseTransitions"] == 0
+
+
+async def test_a_lease_that_is_empty_is_taken_after_whoever_might_have_held_it_has_stopped():
+    async with arena({}) as a:
+        one = a.add("one")
+        await a.pass_time(TIMINGS.duration - 0.05)
+        assert not one.is_valid
+        await a.pass_time(0.5 + TIMINGS.retry_period)
+        assert one.is_valid
+
+
+async def test_nobody_takes_the_lease_of_a_holder_who_lives_when_somebody_empties_it():
+    async with arena() as a:
+        one = a.add("one")
+        await a.pass_time(1)
+        two = a.add("two")
+        await a.pass_time(TIMINGS.retry_period)
+        a.empty_lease()
+        await a.pass_time(3 * TIMINGS.duration)  # that never two may write is asserted at each step
+        assert one.is_valid or two.is_valid
 
 
 async def test_the_instants_are_micro_times_in_utc():
@@ -503,6 +534,7 @@ STEPS = st.lists(
         step(Arena.mend, NUMBERS),
         step(Arena.restart, NUMBERS),
         step(Arena.delete_lease),
+        step(Arena.empty_lease),
         step(Arena.touch_lease),
         step(Arena.jump, st.floats(-1e5, 1e5)),
     ),

@@ -8,6 +8,8 @@ What makes it safe, however long a request hangs and whatever the wall clocks sa
 - Every write names the resourceVersion that it changes, so the API server lets one of two rivals win.
 - A Lease that is gone says nothing about who held it a moment ago. Whoever finds it gone creates one that is held by
   nobody known, for which all wait, its creator too: so that nothing is concluded from an absence, which has no version.
+- Nor does one that is empty: it was created or overwritten by somebody who holds nothing, and all wait for it as well.
+  At once is only taken what its holder handed over: then it says that it is held by "".
 """
 
 from __future__ import annotations
@@ -253,8 +255,8 @@ class Elector:
         spec = _spec(self._lease)
         silence = spec.get("leaseDurationSeconds")
         if silence is None:
-            # Without a holder it was handed over, or created by an installation: nobody writes.
-            silence = self._timings.duration if _holder(self._lease) else 0.0
+            # Who hands it over says that nobody has it. One that says nothing was emptied by somebody who cannot know.
+            silence = 0.0 if spec.get("holderIdentity") == "" else self._timings.duration
         return self._is_ours() or self._clock.monotonic() >= self._seen_at + silence
 
     async def _write(self, store: LeaseStore) -> bool:

@@ -113,3 +113,11 @@ def test_wrong_arguments_are_refused_with_what_would_be_right(args, message):
 def test_the_command_line_loads_without_what_only_the_control_plane_needs():
     source = "import sys; sys.modules['cryptography'] = None; import gpu_tenancy.cli.main"
     subprocess.run([sys.executable, "-c", source], check=True)
+
+
+def test_the_operator_starts_without_what_only_other_commands_need():
+    source = (
+        "import sys; from gpu_tenancy.cli.main import app; app(['run', '--help'], standalone_mode=False); "
+        "sys.exit(any(one in sys.modules for one in ('gpu_tenancy.localcluster', 'gpu_tenancy.simulation')))"
+    )
+    assert subprocess.run([sys.executable, "-c", source], check=False, capture_output=True).returncode == 0

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 NOT_RUNNING = 3
 """The exit code of `status` where nothing runs, as of a stopped system service."""
 
-app = typer.Typer(no_args_is_help=True, help="A real control plane on this machine, with simulated GPU nodes.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="A real control plane on this machine, with simulated GPU nodes."
+)
 nodes_app = typer.Typer(no_args_is_help=True, help="Simulated GPU nodes.")
 app.add_typer(nodes_app, name="nodes")
 

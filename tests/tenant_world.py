@@ -18,6 +18,7 @@ from gpu_tenancy.domain.contract import Standing
 from gpu_tenancy.domain.grants import shares
 from gpu_tenancy.domain.naming import TENANT_LABEL, Tier
 from gpu_tenancy.reconcile.diff import merge_patch
+from gpu_tenancy.reconcile.isolation import Memory
 from gpu_tenancy.reconcile.observed import Observed
 from gpu_tenancy.reconcile.plan import Create, Delete, Emit, Plan, Ref, Update
 from gpu_tenancy.reconcile.tenants import plan_tenant
@@ -83,6 +84,7 @@ class Cluster:
     Attributes:
         objects: by reference, as the API server stores them.
         written: every operation that changed something, in order.
+        memories: what was planned for each tenant before; no plan may depend on it.
         counting: whether the controller-manager counts quotas.
     """
 
@@ -105,6 +107,7 @@ class Cluster:
     platform: Platform = field(default_factory=Platform)
     standing: Standing = field(default_factory=Standing)
     written: list[Operation] = field(default_factory=list)
+    memories: dict[str, Memory] = field(default_factory=dict)
     counting: bool = True
     _versions: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -197,10 +200,10 @@ class Cluster:
             generation=generation,
             spec=contract,
             status=status,
-            regions=self.regions,
-            pools=self.pools,
+            regions=dict(self.regions),
+            pools=dict(self.pools),
             accelerators=self.accelerators,
-            device_classes=self.device_classes,
+            device_classes=dict(self.device_classes),
             storage_classes=self.storage_classes,
             allotments=self.allotments,
             grants=self.grants.get(name, {}),
@@ -217,8 +220,8 @@ class Cluster:
             },
             platform=self.platform,
             contract=self.standing,
-            peerings=self.peerings,
-            remainders=self.remainders,
+            peerings={namespace: tuple(agreed) for namespace, agreed in self.peerings.items()},
+            remainders=dict(self.remainders),
             contested=self.contested,
             audit=self.audit,
         )
@@ -237,7 +240,10 @@ class Cluster:
         return Observed.of(self.objects[ref], ref.api_version, ref.kind)
 
     def plan(self, name: str, now: datetime = NOW) -> Plan:
-        return plan_tenant(self.view(name), now)
+        view, memory = self.view(name), self.memories.setdefault(name, Memory())
+        plan = plan_tenant(view, now, memory)
+        assert plan == plan_tenant(view, now), "what is remembered decides something"
+        return plan
 
     def reconcile(self, name: str, now: datetime = NOW) -> list[Operation]:
         """Plan once and do it; returns what was written, events included."""

@@ -22,6 +22,7 @@ from gpu_tenancy.domain.promises import Book, NotAccepted, PoolFacts, decide
 from gpu_tenancy.kube.client import Page, WatchEvent
 from gpu_tenancy.kube.reflector import Reflector
 from gpu_tenancy.kube.resource import RESOURCE_QUOTA
+from gpu_tenancy.reconcile.isolation import Memory
 from gpu_tenancy.reconcile.tenants import plan_tenant
 from gpu_tenancy.runtime.world import World
 from promise_facts import NOW, booking, capacity, grant, pool, rules, settled, spec
@@ -131,11 +132,12 @@ def _plan_tenant() -> list[Figure]:
     cluster.provision("neura", namespaces=namespaces, owners=owners)
     view = cluster.view("neura")
     empty = Cluster(tenants=cluster.tenants, allotments=cluster.allotments, grants=cluster.grants)
-    new = empty.view("neura")
+    new, memory = empty.view("neura"), Memory()
     what = f"plan_tenant: {len(namespaces)} namespaces, {len(view.children)} children"
     return [
         Figure(f"{what}, all to be written", _cpu(lambda: plan_tenant(new, NOW), _MILLI, repeat=100), "ms CPU"),
         Figure(f"{what}, nothing to do", _cpu(lambda: plan_tenant(view, NOW), _MILLI, repeat=100), "ms CPU"),
+        Figure(f"{what}, nothing changed", _cpu(lambda: plan_tenant(view, NOW, memory), _MILLI, repeat=100), "ms CPU"),
     ]
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import PoolFacts, QuotaKey, State, decide
+from gpu_tenancy.kube.errors import ApiError
+from gpu_tenancy.kube.store import Key
 from gpu_tenancy.observability.metrics import Metrics
-from gpu_tenancy.reconcile.plan import Create, plan
+from gpu_tenancy.reconcile.plan import Create, Plan, Update, plan
 from gpu_tenancy.reconcile.reservations import unread
 from gpu_tenancy.reconcile.views import Platform
 from gpu_tenancy.runtime.controllers.binder import Binder
 from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
+from gpu_tenancy.runtime.controllers.reservations import ReservationController
 from gpu_tenancy.runtime.controllers.tools import Tools
 from gpu_tenancy.runtime.engine import Engine
+from gpu_tenancy.runtime.executor import ExecutionError, Failure
 from gpu_tenancy.runtime.fleet import Fleet
 from gpu_tenancy.runtime.raises import Raises
 from gpu_tenancy.runtime.world import Broken, World
@@ -96,7 +102,9 @@ def decided(meanwhile: Callable[[Raises], None]) -> tuple[int, int]:
         tools = Tools(world, engine, executor, pods, clock, metrics, Platform(), timedelta(hours=1))
         fleet = Fleet(world, lambda *_: None, lambda: None)
         observe(world)
-        await PoolController(tools, fleet, Binder(tools, fleet), decisions, raises).reconcile("b200")
+        await PoolController(
+            tools, fleet, Binder(tools, fleet), decisions, raises, reservations=ReservationController(tools, decisions)
+        ).reconcile("b200")
         decision = decisions.of("b200")
         assert decision is not None
         return decision.allotments[QuotaKey("train", Tier.RESERVED)], pods.looks
@@ -132,3 +140,79 @@ def test_what_is_raised_during_a_look_at_pods_is_not_promised_again() -> None:
     writing = plan([Create({"apiVersion": "v1", "kind": "ResourceQuota", **quota})])
     with ExitStack() as under_way:
         assert decided(lambda raises: under_way.enter_context(raises.of(writing))) == (0, 1)
+
+
+class Contested:
+    """An executor to which the status of some reservations is always refused, since somebody has just changed them."""
+
+    def __init__(self, world: World, names: frozenset[str], *, uncertain: bool = False) -> None:
+        self.written: dict[str, list[dict[str, Any]]] = {}
+        self._world = world
+        self._names = names
+        self._uncertain = uncertain
+
+    async def execute(self, plan: Plan) -> None:
+        """Take in what is written."""
+        failures = []
+        for operation in plan.operations:
+            if not isinstance(operation, Update) or operation.ref.kind != "GpuReservation":
+                continue
+            if operation.ref.name in self._names:
+                failures.append(Failure(operation.ref, ApiError(409, "Conflict", "changed"), self._uncertain))
+            else:
+                self.written.setdefault(operation.ref.name, []).append(operation.patch["status"])
+        if failures:
+            raise ExecutionError(tuple(failures))
+
+
+def promised(names: frozenset[str], *, uncertain: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Have a pool decide whose 8 GPUs are taken by `fast`, which gives 4 of them back.
+
+    `next` would have exactly these, and `later` all GPUs of another day.
+    """
+
+    async def run() -> dict[str, list[dict[str, Any]]]:
+        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), Decisions()
+        executor = Contested(world, names, uncertain=uncertain)
+        executing: Any = executor
+        pods: Any = Pods(lambda: None)
+        tools = Tools(world, Engine(clock, metrics), executing, pods, clock, metrics, Platform(), timedelta(hours=1))
+        fleet = Fleet(world, lambda *_: None, lambda: None)
+        observe(world)
+        world.reservations.forget(Key("train", "night"), "train/night")
+        tonight = {"start": "2026-12-02T20:00:00Z", "end": "2026-12-02T22:00:00Z"}
+        tomorrow = {"start": "2026-12-03T20:00:00Z", "end": "2026-12-03T22:00:00Z"}
+        status = {"window": tonight, "gpus": 8, "acceptedTime": "2026-11-30T00:00:00Z"}
+        for name, gpus, window, said in (
+            ("fast", 4, tonight, status),
+            ("next", 4, tonight, {}),
+            ("later", 8, tomorrow, {}),
+        ):
+            asked = {"pool": "b200", "gpus": gpus, "window": window}
+            world.reservations.observe(stored(name, "train", spec=asked, status=said))
+        reservations = ReservationController(tools, decisions)
+        pools = PoolController(tools, fleet, Binder(tools, fleet), decisions, raises, reservations=reservations)
+        with pytest.raises(ExecutionError) if names else nullcontext():
+            await pools.reconcile("b200")
+        return executor.written
+
+    return asyncio.run(run())
+
+
+def gpus(written: dict[str, list[dict[str, Any]]], name: str) -> list[int]:
+    """Say how many GPUs each status that was written promises."""
+    return [status.get("gpus", 0) for status in written.get(name, [])]
+
+
+def test_what_is_given_back_is_promised_to_the_next_one() -> None:
+    written = promised(frozenset())
+    assert (gpus(written, "fast"), gpus(written, "next"), gpus(written, "later")) == ([4], [4], [8])
+
+
+def test_a_reservation_that_cannot_be_written_holds_up_only_those_who_would_have_what_it_gives_back() -> None:
+    written = promised(frozenset({"fast"}))
+    assert (gpus(written, "next"), gpus(written, "later")) == ([], [8])
+
+
+def test_nothing_more_is_promised_while_it_is_not_known_what_was_written() -> None:
+    assert promised(frozenset({"fast"}), uncertain=True) == {}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import orjson
 import pytest
 
 from gpu_tenancy.domain.naming import Tier
+from gpu_tenancy.reconcile.gpu_quotas import Amount, plan_amounts
 from gpu_tenancy.reconcile.plan import Create, Delete, Plan, Update
 from tenant_world import NEURA, Cluster, pool, quota_ref, spec, writes
 
@@ -252,3 +256,32 @@ def test_a_class_that_is_new_is_no_repair_and_one_that_is_missing_is(provisioned
     del provisioned.objects[GUARANTEED]
     created = {one.ref: one.repair for one in provisioned.plan("neura").operations if isinstance(one, Create)}
     assert created == {GUARANTEED: True, quota_ref("serve", "gpu-b200-guaranteed"): False}
+
+
+@pytest.mark.parametrize("gpus", [0, 16, 48], ids=["nothing", "less", "more"])
+def test_amounts_alone_are_written_as_the_whole_plan_would(provisioned, gpus):
+    provisioned.allotments["train", "b200", Tier.GUARANTEED] = gpus
+    provisioned.allotments["serve", "b200", Tier.RESERVED] = 8
+    reserved = quota_ref("serve", "gpu-b200-reserved")
+    amounts = [
+        Amount(provisioned.observe(GUARANTEED), "nvidia.com/gpu", gpus),
+        Amount(provisioned.observe(reserved), "nvidia.com/gpu", 8),
+    ]
+    plan = plan_amounts(amounts)
+    whole = provisioned.plan("neura")
+    assert set(map(repr, plan.operations)) == set(map(repr, whole.operations)) - {
+        repr(one) for one in whole.operations if not (isinstance(one, Update) and one.ref in {GUARANTEED, reserved})
+    }
+    assert [one.ref for one in plan.operations][-1] == reserved
+    for operation in plan.operations:
+        provisioned.do(operation)
+    assert [one for one in provisioned.plan("neura").operations if one.ref in {GUARANTEED, reserved}] == []
+
+
+def test_amounts_alone_leave_what_needs_more_than_that(provisioned):
+    standing = provisioned.observe(GUARANTEED)
+    missing = {"spec": {"hard": {MIG: "0"}}}
+    without_the_line = replace(standing, body=orjson.dumps(standing.manifest | missing))
+    for quota in (without_the_line, replace(standing, deleting=True)):
+        assert plan_amounts([Amount(quota, "nvidia.com/gpu", 48)]) == Plan()
+    assert plan_amounts([Amount(standing, "nvidia.com/gpu", 32)]) == Plan()

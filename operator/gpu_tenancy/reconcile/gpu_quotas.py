@@ -6,18 +6,20 @@ each class is limited by one of the two.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpu_tenancy.domain.grants import Share
 from gpu_tenancy.domain.naming import CLOSING_QUOTA, Tier, priority_class, quota_of
 from gpu_tenancy.domain.quantity import parse
 from gpu_tenancy.reconcile.children import QUOTA, Standing, not_in
+from gpu_tenancy.reconcile.plan import Plan, Update, plan
 from gpu_tenancy.render.gpu_quota import class_quota, closing_quota, quota_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from gpu_tenancy.reconcile.plan import Manifest, Ref
+    from gpu_tenancy.reconcile.observed import Observed
+    from gpu_tenancy.reconcile.plan import Manifest, Operation, Ref
     from gpu_tenancy.reconcile.views import TenantView
 
 
@@ -52,6 +54,31 @@ def gpu_quotas(
         if closing is None or name in out or (quota is not None and quota.observed.counted):
             open_classes.append(name)
     return [*rendered, closing_quota(namespace, accelerators, open_classes)]
+
+
+class Amount(NamedTuple):
+    """How much of a resource a quota that stands is to allow from now on."""
+
+    quota: Observed
+    resource: str
+    gpus: int
+
+
+def plan_amounts(amounts: Iterable[Amount]) -> Plan:
+    """Have quotas allow what their pools allot, and nothing else: what a window waits for at its start."""
+    less: list[Operation] = []
+    more: list[Operation] = []
+    for quota, resource, gpus in amounts:
+        key = quota_key(resource)
+        hard = quota.manifest["spec"].get("hard", {}).get(key)
+        if hard is None or quota.deleting or parse(hard) == gpus:
+            continue
+        patch = {"spec": {"hard": {key: str(gpus)}}}
+        if parse(hard) > gpus:
+            less.append(Update(quota.ref, patch))
+        else:
+            more.append(Update(quota.ref, patch, quota.resource_version))
+    return plan(less, more)
 
 
 def limits_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gpu_tenancy.domain.grants import shares
@@ -61,6 +61,19 @@ _EVERYTHING = (QUOTA, "LimitRange", POLICY, BINDING)
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What was seen of a tenant before: a namespace that stood as it should does so while nothing about it has changed.
+
+    It saves time and decides nothing.
+
+    Attributes:
+        settled: by namespace, what that was judged by.
+    """
+
+    settled: dict[str, TenantView] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """What is the same for all namespaces of a tenant.
 
@@ -71,6 +84,7 @@ class Contract:
         split: by pool, each namespace's share of the grant.
         children: the operator's objects by namespace.
         steady: whether the tenant stood completely at this generation, so that a difference is someone else's doing.
+        memory: of the namespaces that need no second look.
     """
 
     view: TenantView
@@ -78,15 +92,16 @@ class Contract:
     closed: frozenset[str]
     devices: Mapping[str, int]
     split: Mapping[str, Mapping[str, Share]]
-    children: Mapping[str, Mapping[Ref, Standing]]
+    children: Mapping[str, Mapping[Ref, Observed]]
     steady: bool
+    memory: Memory
 
     @classmethod
-    def of(cls, view: TenantView, *, steady: bool) -> Contract:
+    def of(cls, view: TenantView, memory: Memory, *, steady: bool) -> Contract:
         """Read a view whose spec is not refused."""
-        children: defaultdict[str, dict[Ref, Standing]] = defaultdict(dict)
+        children: defaultdict[str, dict[Ref, Observed]] = defaultdict(dict)
         for ref, child in sorted(view.children.items()):
-            children[ref.namespace][ref] = Standing(child, child.manifest)
+            children[ref.namespace][ref] = child
         accelerators = view.accelerators | {pool.resourceName for pool in view.pools.values()}
         granted = {} if view.spec is None else {one.deviceClass: one.count for one in view.spec.devices}
         return cls(
@@ -97,7 +112,12 @@ class Contract:
             split={} if view.spec is None else {one.pool: shares(one, view.spec.namespaces) for one in view.spec.gpus},
             children=children,
             steady=steady,
+            memory=memory,
         )
+
+    def standing(self, namespace: str) -> dict[Ref, Standing]:
+        """Decode the operator's objects in a namespace."""
+        return {ref: Standing(child, child.manifest) for ref, child in self.children.get(namespace, {}).items()}
 
 
 def work_on(contract: Contract, claim: Claim) -> Work:
@@ -116,7 +136,10 @@ def work_on(contract: Contract, claim: Claim) -> Work:
 
 def _keep(contract: Contract, claim: Kept) -> Work:
     view, name, spec = contract.view, claim.name, claim.spec
-    standing = contract.children.get(name, {})
+    grounds = _grounds(contract, name)
+    if contract.memory.settled.get(name) == grounds:
+        return Work()
+    standing = contract.standing(name)
     steady = contract.steady and previous_reasons(view.status).get(name) == Reason.READY
     platform = view.platform
     dns = dns_peers(dict(platform.dns_namespace_labels), dict(platform.dns_pod_labels), platform.dns_addresses)
@@ -141,7 +164,25 @@ def _keep(contract: Contract, claim: Kept) -> Work:
     new = _new_peerings(view, name) | ({Ref.of(base)} if counted > before else set())
     work = compare(desired, standing, _EVERYTHING, steady=steady, new=new)
     _write_namespace(contract, claim, work, standing, steady=steady)
+    contract.memory.settled.pop(name, None)
+    if work.settled:
+        contract.memory.settled[name] = grounds
     return work
+
+
+def _grounds(contract: Contract, name: str) -> TenantView:
+    """Leave out of the view what concerns other namespaces, or only the status; whatever else there is may matter."""
+    view, observed = contract.view, contract.view.namespaces.get(name)
+    return replace(
+        view,
+        resource_version="",
+        generation=0,
+        status=None,
+        grants={},
+        allotments={key: gpus for key, gpus in view.allotments.items() if key[0] == name},
+        namespaces={} if observed is None else {name: observed},
+        children=contract.children.get(name, {}),
+    )
 
 
 def _write_namespace(
@@ -259,7 +300,7 @@ def _references(before: list[dict[str, Any]], own: list[dict[str, Any]]) -> dict
 def _retain(contract: Contract, observed: Observed) -> Work:
     """Shut a namespace: no access, no GPUs, no new pods. Its data and its network isolation stay."""
     name, manifest = observed.ref.name, observed.manifest
-    standing = contract.children.get(name, {})
+    standing = contract.standing(name)
     base = standing.get(Ref("v1", QUOTA, name, BASE_QUOTA))
     counted = _own_kinds(standing, name)
     desired = [*gpu_quotas(name, {}, contract.closed, standing), default_deny(name)]

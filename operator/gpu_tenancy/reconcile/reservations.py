@@ -134,9 +134,19 @@ def series(
 
 
 def unread(
-    namespace: str, name: str, uid: str, *, pool: str, status: GpuReservationStatus, tenant: str
+    namespace: str,
+    name: str,
+    uid: str,
+    *,
+    pool: str,
+    status: GpuReservationStatus,
+    tenant: str,
+    spec: GpuReservationSpec | None = None,
 ) -> list[Booking]:
-    """Read what was promised to a reservation whose spec cannot be read: that keeps its place, as it is."""
+    """Read what was promised to a reservation, whatever it asks for now: that keeps its place, as it is.
+
+    So it is with one whose spec cannot be read, and with one whose status cannot be written.
+    """
     ledgers = [one.ledger for one in _occurrences(status)]
     if not ledgers:
         ledgers = [_own_ledger(status)]
@@ -148,16 +158,19 @@ def unread(
             tenant=tenant,
             created=one.accepted,
             generation=status.observedGeneration,
-            spec=GpuReservationSpec(
-                pool=pool,
-                gpus=one.gpus,
-                window=ReservationWindow(start=one.window.start, end=one.window.end - timedelta(seconds=one.kept)),
-            ),
+            spec=_as_it_is(one, pool, spec),
             ledger=one,
         )
         for one in ledgers
         if one is not None
     ]
+
+
+def _as_it_is(ledger: Ledger, pool: str, spec: GpuReservationSpec | None) -> GpuReservationSpec:
+    window = ReservationWindow(start=ledger.window.start, end=ledger.window.end - timedelta(seconds=ledger.kept))
+    if spec is None:
+        return GpuReservationSpec(pool=pool, gpus=ledger.gpus, window=window)
+    return spec.model_copy(update={"gpus": ledger.gpus, "window": window, "recurrence": None})
 
 
 def _occurrences(status: GpuReservationStatus) -> list[Occurrence]:
@@ -182,15 +195,39 @@ def turn(reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdic
 
     Who gives nothing back is waited for by nobody.
     """
-    if reservation.spec.recurrence is None:
-        before, after = {0: _own_ledger(reservation.status)}, {0: verdict.ledger}
-    else:
-        before = {seconds(one.window.start): one.ledger for one in _occurrences(reservation.status)}
-        after = {seconds(one.window.start): one.ledger for one in verdict.occurrences}
+    before, after = _written(reservation), _promised(reservation, verdict)
     if not any(_grows(after.get(key), ledger) for key, ledger in before.items()):
         return Turn.OTHERS
     grows = any(_grows(before.get(key), ledger) for key, ledger in after.items())
     return Turn.MOVES if grows else Turn.GIVES
+
+
+def is_written(reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict) -> bool:
+    """Say whether the status promises what the verdict does, so that nothing is left but to tell of it."""
+    before, after = _written(reservation), _promised(reservation, verdict)
+    return all(before.get(key) == after.get(key) for key in before.keys() | after.keys())
+
+
+def basis(reservation: Resource[GpuReservationSpec, GpuReservationStatus]) -> tuple[Booking, list[Occurrence]]:
+    """Give what decisions about a reservation go by; the rest of its status only tells of them."""
+    return booking(reservation, ""), _occurrences(reservation.status)
+
+
+def _written(reservation: Resource[GpuReservationSpec, GpuReservationStatus]) -> dict[int, Ledger | None]:
+    """Read what the status promises, by the start of the window if there are several."""
+    status = reservation.status
+    if reservation.spec.recurrence is not None:
+        return {seconds(one.window.start): one.ledger for one in _occurrences(status)}
+    return {0: _own_ledger(status)}
+
+
+def _promised(
+    reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict
+) -> dict[int, Ledger | None]:
+    """Read what a verdict promises, likewise."""
+    if reservation.spec.recurrence is not None:
+        return {seconds(one.window.start): one.ledger for one in verdict.occurrences}
+    return {0: verdict.ledger}
 
 
 def _grows(before: Ledger | None, after: Ledger | None) -> bool:

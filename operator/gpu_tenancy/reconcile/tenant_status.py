@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gpu_tenancy.api.tenant import GpuGrant, IndustrialTenantSpec
-    from gpu_tenancy.reconcile.children import Standing, Work
+    from gpu_tenancy.reconcile.children import Work
     from gpu_tenancy.reconcile.observed import Observed
     from gpu_tenancy.reconcile.ownership import Claim
     from gpu_tenancy.reconcile.plan import Operation
@@ -70,7 +70,7 @@ def report(
     view: TenantView,
     spec: IndustrialTenantSpec,
     work: Sequence[tuple[Claim, Work]],
-    children: Mapping[str, Mapping[Ref, Standing]],
+    children: Mapping[str, Mapping[Ref, Observed]],
     now: datetime,
 ) -> list[Operation]:
     """Write the status if it has something new to say, and the events that go with it."""
@@ -107,12 +107,12 @@ def report(
 
 
 def _objects(
-    view: TenantView, names: Iterable[str], children: Mapping[str, Mapping[Ref, Standing]]
+    view: TenantView, names: Iterable[str], children: Mapping[str, Mapping[Ref, Observed]]
 ) -> Iterator[Observed]:
     """Give the operator's objects in the tenant's namespaces, and these."""
     for name in names:
         yield view.namespaces[name]
-        yield from (one.observed for one in children.get(name, {}).values())
+        yield from children.get(name, {}).values()
 
 
 def report_refusal(view: TenantView, reason: str, message: str, now: datetime) -> list[Operation]:

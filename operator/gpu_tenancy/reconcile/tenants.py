@@ -9,7 +9,7 @@ from gpu_tenancy.domain.quantity import parse
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.children import QUOTA, Step
 from gpu_tenancy.reconcile.controls import verification_due
-from gpu_tenancy.reconcile.isolation import Contract, closed, released, work_on
+from gpu_tenancy.reconcile.isolation import Contract, Memory, closed, released, work_on
 from gpu_tenancy.reconcile.ownership import claims
 from gpu_tenancy.reconcile.plan import Plan, Update, plan
 from gpu_tenancy.reconcile.tenant_status import is_steady, report, report_failure, report_refusal
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gpu_tenancy.reconcile.views import TenantView
 
 
-def plan_tenant(view: TenantView, now: datetime) -> Plan:
+def plan_tenant(view: TenantView, now: datetime, memory: Memory | None = None) -> Plan:
     """Decide what to write for one tenant.
 
     A tenant whose spec is refused as a whole keeps what it has, but for peerings that were revoked. One that is gone has no status; its namespaces go with
@@ -36,6 +36,7 @@ def plan_tenant(view: TenantView, now: datetime) -> Plan:
     Args:
         view: the tenant and what it depends on.
         now: dates changes of conditions and what was verified; nothing else depends on it.
+        memory: of what was planned for the tenant before; without it the plan is the same.
 
     Returns:
         Stages that leave every namespace safe wherever they stop, the status last; nothing at all if all is as it
@@ -44,7 +45,7 @@ def plan_tenant(view: TenantView, now: datetime) -> Plan:
     problem = _problem(view)
     if problem is not None:
         return plan([*_lowered(view), *released(view), *closed(view)], report_refusal(view, *problem, now))
-    contract = Contract.of(view, steady=is_steady(view))
+    contract = Contract.of(view, memory or Memory(), steady=is_steady(view))
     work = [(claim, work_on(contract, claim)) for claim in claims(view)]
     stages: dict[Step, list[Operation]] = {step: [] for step in Step}
     for _, one in work:

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 PATIENCE = 60.0
 
 
+# What is decided is first enforced, and then told: nobody waits for it.
+TELL = 0.5
+
 # All that a tenant's plan has written is told back by watches, and its quotas are counted one by one.
 REST = 0.05
 
@@ -50,7 +53,7 @@ class Engine:
     """
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
-        self.queue: WorkQueue[Key] = WorkQueue(lambda key: key.topic, rest=_rest)
+        self.queue: WorkQueue[Key] = WorkQueue(lambda key: key.rank, rest=_rest)
         self.alarms: Alarms[Key] = Alarms(self.queue.add, clock, self._clock_set_back)
         self.pools: Callable[[], Iterable[str]] = tuple
         self._clock = clock

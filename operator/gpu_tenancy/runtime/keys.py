@@ -13,16 +13,25 @@ class Topic(IntEnum):
     POOL = 1
     WORKLOADS = 2
     TENANT = 3
-    NODE = 4
-    PEERINGS = 5
-    AUDIT = 6
+    RESERVATIONS = 4
+    NODE = 5
+    PEERINGS = 6
+    AUDIT = 7
 
 
 class Key(NamedTuple):
-    """One thing to reconcile; the names of WORKLOADS and PEERINGS are namespaces, those of AUDIT what is looked at."""
+    """One thing to reconcile.
+
+    The names of WORKLOADS and PEERINGS are namespaces, those of RESERVATIONS pools, those of AUDIT what is looked at.
+    """
 
     topic: Topic
     name: str
+
+    @property
+    def rank(self) -> Topic:
+        """Which goes first; what is told of a pool's reservations waits for tenants in line, but not for the last one."""
+        return Topic.TENANT if self.topic is Topic.RESERVATIONS else self.topic
 
     @property
     def kind(self) -> str:
@@ -32,6 +41,7 @@ class Key(NamedTuple):
             Topic.POOL: "GpuPool",
             Topic.WORKLOADS: "Workloads",
             Topic.TENANT: "IndustrialTenant",
+            Topic.RESERVATIONS: "GpuReservation",
             Topic.NODE: "Node",
             Topic.PEERINGS: "TenantPeerings",
             Topic.AUDIT: "Audit",

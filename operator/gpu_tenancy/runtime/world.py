@@ -98,6 +98,11 @@ class Quota:
         amounts = (raw["spec"].get("hard", {}), status.get("hard", {}), status.get("used", {}))
         return cls(observed, pool, tier, *(gpus(amount) for amount in amounts))
 
+    @property
+    def held(self) -> int:
+        """GPUs that nobody else can have."""
+        return max(self.hard, self.enforced, self.used)
+
 
 def gpus(amounts: Mapping[str, str]) -> int:
     """Sum up extended resources; a pool's quota has one that is not zero. Kubernetes spells 1000 of them `1k`."""

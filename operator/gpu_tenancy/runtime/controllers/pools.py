@@ -1,34 +1,39 @@
-"""Pools: facts are gathered, the decision is made and told, statuses are written. Quotas the tenants' plans write."""
+"""Pools: facts are gathered, the decision is made and published, and what it promises written down.
+
+Quotas the tenants' plans write, and whatever else is to be said of reservations their own controller.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.capacity import PoolCapacity
-from gpu_tenancy.domain.conditions import holds
 from gpu_tenancy.domain.contract import CLASS_RANK
 from gpu_tenancy.domain.grants import Share, shares
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import Asking, Booking, Grant, PoolFacts, QuotaKey, StandingQuota, State, decide
 from gpu_tenancy.domain.usage import Amounts
-from gpu_tenancy.reconcile.plan import Plan
 from gpu_tenancy.reconcile.pools import PoolView, plan_pool
-from gpu_tenancy.reconcile.reservations import Turn, plan_reservation, plan_without_pool, spread, turn, unread
+from gpu_tenancy.reconcile.reservations import Turn, is_written, plan_without_pool, spread, turn, unread
 from gpu_tenancy.runtime.charges import Charges, next_fixed
+from gpu_tenancy.runtime.controllers.reservations import together
+from gpu_tenancy.runtime.engine import TELL
+from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.meter import Meter, Reading
 from gpu_tenancy.runtime.world import Broken, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from gpu_tenancy.api.tenant import GpuGrant
     from gpu_tenancy.domain.promises import Decision, Series, Verdict
+    from gpu_tenancy.reconcile.plan import Plan
     from gpu_tenancy.runtime.controllers.binder import Binder
+    from gpu_tenancy.runtime.controllers.reservations import ReservationController
     from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.fleet import Fleet
     from gpu_tenancy.runtime.raises import Raises
@@ -48,6 +53,7 @@ class Decisions:
         self.meter = Meter()
         self._decisions: dict[str, Decision] = {}
         self._generations: dict[str, dict[str, tuple[str, int]]] = {}
+        self._asked: dict[str, dict[str, int]] = {}
 
     def of(self, pool: str) -> Decision | None:
         """Give the newest decision about a pool."""
@@ -66,22 +72,45 @@ class Decisions:
         decision = self._decisions.get(reservation.spec.pool)
         return None if decision is None else decision.verdicts.get(reservation.uid)
 
-    def replace(self, pool: str, decision: Decision, generations: dict[str, tuple[str, int]]) -> set[str]:
-        """Keep a decision; name the tenants whose spec it newly knows."""
+    def is_about(self, reservation: Reservation) -> bool:
+        """Say whether the pool has decided on this spec of the reservation."""
+        return self._asked.get(reservation.spec.pool, {}).get(reservation.uid) == reservation.generation
+
+    def replace(
+        self, pool: str, decision: Decision, generations: dict[str, tuple[str, int]], asked: dict[str, int]
+    ) -> set[str]:
+        """Keep a decision; name the tenants whose spec it newly knows.
+
+        Args:
+            pool: the pool.
+            decision: about it.
+            generations: which spec of each tenant it knows.
+            asked: which spec of each reservation it knows, by uid.
+        """
         before = self._generations.get(pool, {})
-        self._decisions[pool], self._generations[pool] = decision, generations
+        self._decisions[pool], self._generations[pool], self._asked[pool] = decision, generations, asked
         return {tenant for tenant, generation in generations.items() if before.get(tenant) != generation}
 
     def drop(self, pool: str) -> None:
         """Forget a pool that is gone."""
         self._decisions.pop(pool, None)
         self._generations.pop(pool, None)
+        self._asked.pop(pool, None)
 
 
 class PoolController:
     """Reconciles one pool with everything that is promised of it."""
 
-    def __init__(self, tools: Tools, fleet: Fleet, binder: Binder, decisions: Decisions, raises: Raises) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        fleet: Fleet,
+        binder: Binder,
+        decisions: Decisions,
+        raises: Raises,
+        *,
+        reservations: ReservationController,
+    ) -> None:
         self._world = tools.world
         self._engine = tools.engine
         self._executor = tools.executor
@@ -92,11 +121,14 @@ class PoolController:
         self._binder = binder
         self._decisions = decisions
         self._raises = raises
+        self._reservations = reservations
         self._charges = decisions.charges
         self._meter = decisions.meter
 
-    async def reconcile(self, name: str, *, looked: bool = False) -> None:
-        """Decide anew, tell whom it concerns, and write the statuses.
+    async def reconcile(
+        self, name: str, *, looked: bool = False, contested: Mapping[str, Verdict] | None = None
+    ) -> None:
+        """Decide anew, queue whom it concerns, and write down what is promised.
 
         Nothing may happen between what is read and the decision that is published: a quota that is raised meanwhile, by
         the decision before, would be promised twice.
@@ -104,7 +136,10 @@ class PoolController:
         Args:
             name: the pool's.
             looked: whether pods were looked at just now, as a decision asked for.
+            contested: what was just decided about reservations, by uid, and could not be written: they keep what their
+                status promises for now, so that nobody else waits for them.
         """
+        contested = contested or {}
         entry, now = self._world.pools.get(name), self._clock.now()
         reservations = [
             entry.value for entry in self._world.reservations.by("pool", name) if not isinstance(entry.value, Broken)
@@ -122,8 +157,9 @@ class PoolController:
         capacity = PoolCapacity.of(self._fleet.of_pool(name), pool.spec)
         tenants = {tenant.name: tenant for tenant in self._tenants(name)}
         windows = spread(reservations, self._world.owner, pool.spec.reservations, now)
-        bookings = (*(booking for one in windows.values() for booking in one.bookings), *self._unread(name))
-        look_again = self._take_stock(pool, tenants, windows, {one.uid: one for one in reservations}, now)
+        open_ = {uid: one for uid, one in windows.items() if uid not in contested}
+        bookings = (*(booking for one in open_.values() for booking in one.bookings), *self._unread(name, contested))
+        next_charge = self._charge(pool, tenants, windows, now)
         facts = PoolFacts(
             spec=pool.spec,
             capacity=capacity,
@@ -136,43 +172,79 @@ class PoolController:
         decision = decide(facts, now)
         if not looked and self._binder.needs_look(pool, facts, decision):
             await self._binder.look(pool)
-            await self.reconcile(name, looked=True)  # the world has moved on
+            await self.reconcile(name, looked=True, contested=contested)  # the world has moved on
             return
-        decision = _together(self._binder.bind(pool, facts, decision), windows)
-        self._publish(name, decision, {tenant.name: (tenant.uid, tenant.generation) for tenant in tenants.values()})
-        wakes = [at for at in (decision.wake, *look_again) if at is not None]
+        decision = _together(self._binder.bind(pool, facts, decision), open_, contested)
+        asked = {one.uid: one.generation for one in reservations if one.uid in open_}
+        generations = {tenant.name: (tenant.uid, tenant.generation) for tenant in tenants.values()}
+        self._publish(name, decision, generations, asked)
+        self._engine.queue.add_after(Key(Topic.RESERVATIONS, name), TELL)
+        next_reading = self._read_meter(pool, tenants, windows, {one.uid: one for one in reservations}, now)
+        wakes = [at for at in (decision.wake, next_charge, next_reading) if at is not None]
         self._engine.alarms.set(Key(Topic.POOL, name), min(wakes, default=None))
         self._measure(pool, capacity, decision)
-        # The ledger, like the quotas: what is given back is written down before what is taken of it.
-        turns: dict[Turn, list[Plan]] = {one: [] for one in Turn}
-        turns[Turn.OTHERS].append(self._plan_pool(pool, capacity, decision, now))
-        for reservation in reservations:
-            plan = self._plan_reservation(reservation, decision, now)
-            turns[turn(reservation, decision.verdicts[reservation.uid])].append(plan)
-        await self._executor.execute(Plan(tuple(stage for plans in turns.values() for stage in together(plans).stages)))
+        await self._write_down(name, [one for one in reservations if one.uid in open_], decision, contested, now)
+        await self._executor.execute(self._plan_pool(pool, capacity, decision, now))
 
-    def _take_stock(
+    async def _write_down(
+        self,
+        pool: str,
+        reservations: Sequence[Reservation],
+        decision: Decision,
+        contested: Mapping[str, Verdict],
+        now: datetime,
+    ) -> None:
+        """Write what is newly promised, like the quotas: what is given back before what is taken of it.
+
+        Who cannot be written holds up nobody but those who would have what it gives back. That tenants change their
+        reservations just then, again and again, is their own affair.
+        """
+        turns: dict[Turn, list[Plan]] = {one: [] for one in Turn}
+        for one in reservations:
+            if not is_written(one, verdict := decision.verdicts[one.uid]):
+                turns[turn(one, verdict)].append(self._reservations.plan(one, decision, now))
+        for each, plans in turns.items():
+            try:
+                await self._executor.execute(together(plans))
+            except ExecutionError as error:
+                refs = {failure.ref[2:] for failure in error.failures}
+                failed = {
+                    one.uid: decision.verdicts[one.uid] for one in reservations if (one.namespace, one.name) in refs
+                }
+                if each is not Turn.OTHERS and failed and not error.uncertain:
+                    await self.reconcile(pool, contested={**contested, **failed})
+                raise
+        if any(turns.values()):
+            self._engine.queue.add(Key(Topic.POOL, pool))  # what is written down now opens with the next decision
+
+    def _charge(
+        self, pool: Pool, tenants: Mapping[str, Tenant], windows: Mapping[str, Series], now: datetime
+    ) -> datetime | None:
+        """Keep budgets up to date, have written what is new, and say when to look again."""
+        by_tenant: defaultdict[str, list[Booking]] = defaultdict(list)
+        for each in windows.values():
+            by_tenant[each.whole.tenant] += each.bookings
+        budgets: list[Booking] = []
+        for name, tenant in tenants.items():
+            grant = next(grant for grant in tenant.spec.gpus if grant.pool == pool.name)
+            if self._charges.update(tenant, grant, by_tenant[name], pool.spec.reservations, now):
+                self._engine.queue.add(Key(Topic.TENANT, name))
+            if grant.gpuHours is not None:
+                budgets += by_tenant[name]
+        return next_fixed(budgets, pool.spec.reservations, now)
+
+    def _read_meter(
         self,
         pool: Pool,
         tenants: Mapping[str, Tenant],
         windows: Mapping[str, Series],
         reservations: Mapping[str, Reservation],
         now: datetime,
-    ) -> tuple[datetime | None, ...]:
-        """Keep budgets and meters up to date, have written what is new, and say when to look again."""
-        by_tenant: defaultdict[str, list[Booking]] = defaultdict(list)
-        for each in windows.values():
-            by_tenant[each.whole.tenant] += each.bookings
+    ) -> datetime | None:
+        """Count what was used until now, have written what is new, and say when to look again."""
         present = tuple(one.present(now) for one in windows.values())
-        new = self._meter.read(pool.name, self._reading(pool.name, present), tenants.values(), reservations, now)
-        budgets: list[Booking] = []
-        for name, tenant in tenants.items():
-            grant = next(grant for grant in tenant.spec.gpus if grant.pool == pool.name)
-            if self._charges.update(tenant, grant, by_tenant[name], pool.spec.reservations, now):
-                new.add(name)
-            if grant.gpuHours is not None:
-                budgets += by_tenant[name]
-        for name in new:
+        reading = self._reading(pool.name, present)
+        for name in self._meter.read(pool.name, reading, tenants.values(), reservations, now):
             self._engine.queue.add(Key(Topic.TENANT, name))
         self._metrics.usage(
             pool.name,
@@ -182,7 +254,7 @@ class PoolController:
                 if (account := self._meter.of_tenant(pool.name, tenant)) is not None
             },
         )
-        return next_fixed(budgets, pool.spec.reservations, now), self._meter.next_reading(pool.name, now)
+        return self._meter.next_reading(pool.name, now)
 
     def _reading(self, pool: str, bookings: tuple[Booking, ...]) -> Reading:
         allowed, used = {}, {}
@@ -236,13 +308,16 @@ class PoolController:
             if self._world.holder(namespace) == tenant.name:
                 yield namespace, share
 
-    def _unread(self, pool: str) -> Iterator[Booking]:
-        """List what was promised to reservations that cannot be read."""
+    def _unread(self, pool: str, contested: Collection[str]) -> Iterator[Booking]:
+        """List what was promised to reservations that cannot be read, or not be written."""
         for entry in self._world.reservations.by("pool", pool):
             one = entry.value
-            if isinstance(one, Broken):
+            if isinstance(one, Broken) or one.uid in contested:
+                spec = None if isinstance(one, Broken) else one.spec
                 tenant = self._world.owner(one.namespace)
-                yield from unread(one.namespace, one.name, one.uid, pool=pool, status=one.status, tenant=tenant)
+                yield from unread(
+                    one.namespace, one.name, one.uid, pool=pool, status=one.status, tenant=tenant, spec=spec
+                )
 
     def _standing(self, pool: str) -> Iterator[StandingQuota]:
         """List the quotas that hold GPUs of the pool, as they are or are about to be."""
@@ -265,10 +340,12 @@ class PoolController:
             for entry in self._world.namespaces.by("tenant", tenant)
         )
 
-    def _publish(self, pool: str, decision: Decision, generations: dict[str, tuple[str, int]]) -> None:
+    def _publish(
+        self, pool: str, decision: Decision, generations: dict[str, tuple[str, int]], asked: dict[str, int]
+    ) -> None:
         """Replace the decision and queue whoever reads another one now."""
         before = self._decisions.of(pool)
-        tenants = self._decisions.replace(pool, decision, generations)
+        tenants = self._decisions.replace(pool, decision, generations, asked)
         verdicts = {} if before is None else before.verdicts
         if before is not None:
             tenants |= {name for name, promise in decision.promises.items() if before.promises.get(name) != promise}
@@ -281,7 +358,9 @@ class PoolController:
         for entry in self._world.reservations.by("pool", pool):
             verdict, old = decision.verdicts.get(entry.uid), verdicts.get(entry.uid)
             if verdict is not None and (old is None or _phase(verdict) != _phase(old)):
-                self._engine.queue.add(Key(Topic.WORKLOADS, entry.key.namespace))
+                # Who comes waits for the quotas, who goes does not.
+                comes = verdict.state is State.ACTIVE and not verdict.draining
+                self._engine.queue.add_after(Key(Topic.WORKLOADS, entry.key.namespace), TELL if comes else 0.0)
 
     def _plan_pool(self, pool: Pool, capacity: PoolCapacity, decision: Decision, now: datetime) -> Plan:
         view = PoolView(
@@ -293,20 +372,6 @@ class PoolController:
             classes={entry.key.name: entry.value for entry in self._world.priority_classes.snapshot().values()},
         )
         return plan_pool(view, now)
-
-    def _plan_reservation(self, reservation: Reservation, decision: Decision, now: datetime) -> Plan:
-        verdict = decision.verdicts[reservation.uid]
-        key = QuotaKey(reservation.namespace, Tier.RESERVED)
-        quota = self._world.quotas.get(f"gpu-{reservation.spec.pool}-{Tier.RESERVED.value}", reservation.namespace)
-        enforced = 0 if quota is None else quota.value.enforced
-        is_open = enforced >= decision.targets.get(key, 0) and verdict.backed > 0
-        self._metrics.reservation(reservation.namespace, reservation.name, verdict.state.value)
-        opens = is_open and verdict.state is State.ACTIVE and not verdict.draining
-        if opens and verdict.ledger is not None and not holds(reservation.status.conditions, "Active"):
-            begun = max(verdict.ledger.window.start, verdict.ledger.accepted)
-            self._metrics.activated((now - begun).total_seconds())
-        usage = self._meter.reservation_usage(reservation.spec.pool, reservation)
-        return plan_reservation(reservation, verdict, is_open=is_open, usage=usage, now=now)
 
     def _measure(self, pool: Pool, capacity: PoolCapacity, decision: Decision) -> None:
         figures = decision.figures
@@ -326,15 +391,9 @@ class PoolController:
         )
 
 
-def together(plans: Iterable[Plan]) -> Plan:
-    """Join plans that do not build on each other: first all their first stages, then all their second ones."""
-    stages = zip_longest(*(plan.stages for plan in plans), fillvalue=())
-    return Plan(tuple(tuple(operation for stage in stage_of_all for operation in stage) for stage_of_all in stages))
-
-
-def _together(decision: Decision, windows: Mapping[str, Series]) -> Decision:
+def _together(decision: Decision, windows: Mapping[str, Series], contested: Mapping[str, Verdict]) -> Decision:
     """Put together what was decided about the windows of each reservation."""
-    verdicts = {uid: one.verdict(decision.verdicts) for uid, one in windows.items()}
+    verdicts = {uid: one.verdict(decision.verdicts) for uid, one in windows.items()} | dict(contested)
     wakes = [wake for wake in (decision.wake, *(one.wake for one in windows.values())) if wake is not None]
     return replace(decision, verdicts=verdicts, wake=min(wakes, default=None))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpu_tenancy.domain.naming import SUSPENDED_LABEL, TENANT_LABEL, Tier, quota_of
+from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.demand import Missing
 from gpu_tenancy.reconcile.drain import JobFacts
 from gpu_tenancy.reconcile.exclusive import claims
+from gpu_tenancy.reconcile.reservations import basis
 from gpu_tenancy.render.network_policy import is_peering
 from gpu_tenancy.runtime.controllers.audits import EVERYTHING, AuditController, Audits
 from gpu_tenancy.runtime.controllers.binder import Binder
@@ -16,8 +18,10 @@ from gpu_tenancy.runtime.controllers.nodes import NodeController
 from gpu_tenancy.runtime.controllers.peerings import PeeringController
 from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
 from gpu_tenancy.runtime.controllers.regions import RegionController
+from gpu_tenancy.runtime.controllers.reservations import ReservationController
 from gpu_tenancy.runtime.controllers.tenants import TenantController
 from gpu_tenancy.runtime.controllers.workloads import Remainders, WorkloadController
+from gpu_tenancy.runtime.engine import TELL
 from gpu_tenancy.runtime.fleet import Fleet
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.peers import Peers
@@ -33,9 +37,12 @@ if TYPE_CHECKING:
     from gpu_tenancy.kube.store import Key as ObjectKey
     from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.engine import Controller
+    from gpu_tenancy.runtime.world import Quota
 
 # A burst of changes (a rack comes up, a hundred pods start) is worth one decision, not a hundred.
 SETTLE = 0.1
+# What only has to be counted, or said in a status, may wait until a rush is over.
+COUNT = 1.0
 # To look at everything is more work.
 AUDIT_AFTER = 5.0
 
@@ -51,17 +58,20 @@ class Controllers:
         fleet = Fleet(world, self._node_changed, self._catalogue_changed)
         binder = Binder(tools, fleet)
         decisions, raises, remainders = Decisions(), Raises(tools.client.write_timeout), Remainders()
+        reservations = ReservationController(tools, decisions)
+        self._decisions = decisions
         audits = Audits()
         self._peers = peers = Peers(world)
         self._workloads = WorkloadController(tools, decisions, remainders)
         self._audits = AuditController(tools, fleet, audits)
         self._by_topic: Mapping[Topic, Controller] = {
             Topic.REGION: RegionController(tools, fleet),
-            Topic.POOL: PoolController(tools, fleet, binder, decisions, raises),
+            Topic.POOL: PoolController(tools, fleet, binder, decisions, raises, reservations=reservations),
             Topic.WORKLOADS: self._workloads,
             Topic.TENANT: TenantController(
                 tools, fleet, decisions, raises, peers=peers, remainders=remainders, audits=audits
             ),
+            Topic.RESERVATIONS: reservations,
             Topic.NODE: NodeController(tools, fleet, binder),
             Topic.PEERINGS: PeeringController(tools, peers),
             Topic.AUDIT: self._audits,
@@ -140,8 +150,11 @@ class Controllers:
     def _region_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
         self._add(Topic.REGION, [key.name])
 
-    def _pool_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
-        self._add(Topic.POOL, [key.name])
+    def _pool_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
+        if spec_changed(old, new):
+            self._add(Topic.POOL, [key.name])
+        else:
+            self._queue.add_after(Key(Topic.POOL, key.name), COUNT)
 
     def _tenant_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
         self._add(Topic.TENANT, [key.name])
@@ -174,7 +187,7 @@ class Controllers:
             if entry is not None and isinstance(entry.value, Broken):
                 self._add(Topic.POOL, [entry.value.pool])
             elif entry is not None:
-                self._add(Topic.POOL, [entry.value.spec.pool])
+                self._consider(entry.value.spec.pool, old, new)
                 self._add(Topic.NODE, {node for node, _ in claims(entry.value)})
                 if entry.value.spec.exclusivity != "None":
                     self._add(Topic.TENANT, [self._world.owner(key.namespace)])
@@ -182,6 +195,15 @@ class Controllers:
             self._metrics.reservation_gone(key.namespace, key.name)
             self._workloads.vacate(key.namespace)
             self._add(Topic.TENANT, [self._world.owner(key.namespace)])  # its contract may have waited for this
+
+    def _consider(self, pool: str, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
+        """Decide anew if a reservation asks for something else, and soon if its status has it that something else is so."""
+        if old is None or new is None or spec_changed(old, new):
+            self._add(Topic.POOL, [pool])
+        elif isinstance(old.value, Broken) or basis(old.value) != basis(new.value):
+            self._add_soon(Topic.POOL, [pool])
+        else:
+            self._queue.add_after(Key(Topic.RESERVATIONS, pool), TELL)
 
     def _peering_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
         self._add(Topic.PEERINGS, [key.namespace])
@@ -218,10 +240,27 @@ class Controllers:
 
     def _quota_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
         self._child_changed(key, old, new)
-        if named := quota_of(key.name):
-            self._add_soon(Topic.POOL, [named[0]])
-            if named[1] is Tier.RESERVED and new is not None and new.value.used > new.value.hard:
-                self._add(Topic.WORKLOADS, [key.namespace])
+        for pool in {entry.value.pool for entry in (old, new) if entry is not None and entry.value.pool is not None}:
+            if self._matters(pool, key.namespace, old, new):
+                self._add_soon(Topic.POOL, [pool])
+            else:
+                self._queue.add_after(Key(Topic.POOL, pool), COUNT)
+                self._queue.add_after(Key(Topic.RESERVATIONS, pool), TELL)
+        if new is not None and new.value.tier is Tier.RESERVED and new.value.used > new.value.hard:
+            self._add(Topic.WORKLOADS, [key.namespace])
+
+    def _matters(self, pool: str, namespace: str, old: Entry[Quota] | None, new: Entry[Quota] | None) -> bool:
+        """Say whether a quota gives way to others, is used otherwise, or allows what its pool has not allotted.
+
+        That it allows what was just allotted the pool has reckoned with.
+        """
+        decision = self._decisions.of(pool)
+        if decision is None or new is None or new.value.tier is None:
+            return True
+        used, held = (0, 0) if old is None else (old.value.used, old.value.held)
+        if new.value.used != used or new.value.tier is Tier.SPOT:
+            return new.value.used != used
+        return not held <= new.value.held <= decision.allotments.get(QuotaKey(namespace, new.value.tier), -1)
 
     def _child_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
         self._add(Topic.TENANT, [self._world.owner(key.namespace)])

@@ -1,0 +1,128 @@
+"""What a change is worth: a decision at once, one soon, or one when nothing else is to be done."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gpu_tenancy.domain.naming import Tier
+from gpu_tenancy.domain.promises import Decision, Figures, QuotaKey
+from gpu_tenancy.kube.store import Key as ObjectKey
+from gpu_tenancy.observability.metrics import Metrics
+from gpu_tenancy.reconcile.views import Platform
+from gpu_tenancy.runtime.controllers.routes import COUNT, SETTLE, Controllers
+from gpu_tenancy.runtime.controllers.tools import Tools
+from gpu_tenancy.runtime.engine import TELL, Engine
+from gpu_tenancy.runtime.keys import Key, Topic
+from gpu_tenancy.runtime.world import World
+from manual_clock import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POOL = Key(Topic.POOL, "b200")
+RESERVATIONS = Key(Topic.RESERVATIONS, "b200")
+GPU = "requests.nvidia.com/gpu"
+
+
+def metadata(name: str, version: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "namespace": "train",
+        "uid": name,
+        "generation": 1,
+        "resourceVersion": str(version),
+        "creationTimestamp": "2026-11-22T09:00:00Z",
+        **fields,
+    }
+
+
+def quota(version: int, hard: int, enforced: int, used: int = 0, tier: str = "reserved") -> dict[str, Any]:
+    status = {"hard": {GPU: str(enforced)}, "used": {GPU: str(used)}}
+    return {"metadata": metadata(f"gpu-b200-{tier}", version), "spec": {"hard": {GPU: str(hard)}}, "status": status}
+
+
+def reservation(version: int, generation: int = 1, **status: Any) -> dict[str, Any]:
+    window = {"start": "2026-12-01T20:00:00Z", "end": "2026-12-01T22:00:00Z"}
+    spec = {"pool": "b200", "gpus": 8, "window": window}
+    return {"metadata": metadata("night", version, generation=generation), "spec": spec, "status": status}
+
+
+def queued(change: Callable[[World], None], *before: Callable[[World], None]) -> dict[Key, float]:
+    """Say which keys a change queues, and for how many seconds later."""
+
+    async def run() -> dict[Key, float]:
+        world, clock, metrics = World(), ManualClock(), Metrics()
+        nothing: Any = SimpleNamespace(write_timeout=5.0)
+        engine = Engine(clock, metrics)
+        tools = Tools(world, engine, nothing, nothing, clock, metrics, Platform(), timedelta(hours=1))
+        controllers = Controllers(tools)
+        allotments = {QuotaKey("train", Tier.RESERVED): 8}
+        decision = Decision(allotments, allotments, {}, {}, Figures(0, 8, 0, None), overcommitted=False, wake=None)
+        controllers._decisions.replace("b200", decision, {}, {})
+        for one in before:
+            one(world)
+        queue = engine.queue
+        for timer in queue._timers.values():
+            timer.cancel()
+        queue._timers.clear()
+        queue._waiting.clear()
+        change(world)
+        now = asyncio.get_running_loop().time()
+        later = {key: timer.when() - now for key, timer in queue._timers.items()}
+        return dict.fromkeys(queue._waiting, 0.0) | later
+
+    return asyncio.run(run())
+
+
+def observes(raw: dict[str, Any]) -> Callable[[World], None]:
+    return lambda world: (world.quotas if raw["metadata"]["name"].startswith("gpu-") else world.reservations).observe(
+        raw
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "seconds"),
+    [
+        ((8, 0), (8, 8), COUNT),
+        ((0, 0), (8, 0), COUNT),
+        ((0, 0), (9, 0), SETTLE),
+        ((8, 8), (4, 8), COUNT),
+        ((4, 8), (4, 4), SETTLE),
+        ((8, 8), (8, 8, 1), SETTLE),
+    ],
+    ids=["counted", "raised as allotted", "raised beyond it", "lowered", "seen to be lowered", "used"],
+)
+def test_a_decision_is_due_when_a_quota_gives_way_or_is_not_as_allotted(before, after, seconds):
+    keys = queued(observes(quota(2, *after)), observes(quota(1, *before)))
+    assert keys[POOL] == pytest.approx(seconds, abs=0.05)
+
+
+def test_of_spot_quotas_only_their_use_matters():
+    assert queued(observes(quota(1, 8, 8, tier="spot")))[POOL] == pytest.approx(COUNT, abs=0.05)
+    used = queued(observes(quota(2, 8, 8, 1, tier="spot")), observes(quota(1, 8, 8, tier="spot")))
+    assert used[POOL] == pytest.approx(SETTLE, abs=0.05)
+
+
+def test_a_quota_that_is_gone_makes_room():
+    gone = queued(
+        lambda world: world.quotas.forget(ObjectKey("train", "gpu-b200-reserved"), "gpu-b200-reserved"),
+        observes(quota(1, 8, 8)),
+    )
+    assert gone[POOL] == pytest.approx(SETTLE, abs=0.05)
+
+
+def test_what_a_reservation_asks_for_is_decided_at_once_and_what_is_said_of_it_only_told():
+    first = observes(reservation(1))
+    assert queued(first)[POOL] == 0
+    assert queued(observes(reservation(2, generation=2)), first)[POOL] == 0
+    refused = {"type": "Stalled", "status": "True", "reason": "NoCapacity", "message": "", "observedGeneration": 1}
+    stalled = refused | {"lastTransitionTime": "2026-11-22T09:00:00Z"}
+    assert queued(observes(reservation(2, conditions=[stalled])), first)[POOL] == pytest.approx(SETTLE, abs=0.05)
+    said = queued(observes(reservation(2, queuePosition=1)), first)
+    assert POOL not in said
+    assert said[RESERVATIONS] == pytest.approx(TELL, abs=0.05)

@@ -18,6 +18,7 @@ CLUSTER_TESTS := $(BIN)/pytest $(SIDE_BY_SIDE) tests/security tests/cluster
 NODES ?= 64
 KUBERNETES ?= 1.36
 ONCE ?=
+QUICK ?=
 SECONDS ?= 600
 SEED ?= 1
 
@@ -56,8 +57,8 @@ focus: setup ## Have FinOps' own validator judge the usage export (needs python3
 crds: setup ## Generate the CustomResourceDefinitions from the models
 	$(BIN)/gpu-tenancy crds
 
-bench: binaries ## Measure against the raw floor; writes build/bench.json
-	PYTHONPATH=tests $(BIN)/python -m bench
+bench: binaries ## Measure against the raw floor; writes build/bench.json (QUICK=1 to see only that it measures)
+	$(if $(QUICK),$(BIN)/pytest tests/bench,PYTHONPATH=tests $(BIN)/python -m bench)
 
 security: binaries ## Try to get out of a tenant; writes build/security.json (KUBERNETES=1.35)
 	PYTHONPATH=tests $(BIN)/python -m security --kubernetes $(KUBERNETES)

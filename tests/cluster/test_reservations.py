@@ -220,7 +220,7 @@ def test_a_change_is_taken_until_the_window_is_fixed_and_then_only_what_harms_no
     assert text(near) in refused["message"]
     stands("near", near, 3600, 4)
     change("near", near, 1800, 6)
-    eventually(lambda: cluster.condition("gres", "near", "Stalled", "changes")["reason"] == "TwoChanges")
+    eventually(lambda: (cluster.condition("gres", "near", "Stalled", "changes") or {}).get("reason") == "TwoChanges")
     change("near", near, 7200, 4)
     stands("near", near, 7200, 4)
     change("near", near, 3600, 4)

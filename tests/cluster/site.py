@@ -68,7 +68,8 @@ def renting(name: str, pool: str = "b200", *, contract: dict[str, str] | None = 
     return tenant(name, namespaces=[{"name": name, "defaultPool": pool}], gpus=grants, **more)
 
 
-def pod(name: str, namespace: str, gpus: int = 0, **labels: str) -> dict[str, Any]:
+def pod_spec(gpus: int = 0, grace: int = 1) -> dict[str, Any]:
+    """Build what Pod Security lets run, and what ends within so many seconds."""
     security = {
         "runAsNonRoot": True,
         "runAsUser": 1000,
@@ -79,19 +80,19 @@ def pod(name: str, namespace: str, gpus: int = 0, **labels: str) -> dict[str, An
     container: dict[str, Any] = {"name": "main", "image": "registry.example/app:1", "securityContext": security}
     if gpus:
         container["resources"] = {"limits": {"nvidia.com/gpu": gpus}}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
-        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
-    }
+    return {"containers": [container], "terminationGracePeriodSeconds": grace}
+
+
+def pod(name: str, namespace: str, gpus: int = 0, **labels: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec(gpus)}
 
 
 def waiting_job(name: str, namespace: str, of: str, gpus: int) -> dict[str, Any]:
     """Build a Job that waits for a reservation."""
     template = {
         "metadata": {"labels": {"gpu-tenancy.dev/reservation": of}},
-        "spec": pod("x", namespace, gpus=gpus)["spec"] | {"restartPolicy": "Never"},
+        "spec": pod_spec(gpus) | {"restartPolicy": "Never"},
     }
     return {
         "apiVersion": "batch/v1",

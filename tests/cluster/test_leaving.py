@@ -12,7 +12,7 @@ import yaml
 
 from cluster import site
 from cluster.operating import Cluster, eventually
-from cluster.site import B200, a_site, pool, region, reservation
+from cluster.site import B200, a_site, pod_spec, pool, region, reservation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,18 +31,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def tenant(name: str, **more: Any) -> dict[str, Any]:
     grant = {"pool": "b200", "guaranteed": 1, "reservable": 4}
     return site.tenant(name, name, **{"residency": {"jurisdictions": ["EU"]}, "gpus": [grant]} | more)
-
-
-def pod_spec(grace: int = 1) -> dict[str, Any]:
-    security = {
-        "runAsNonRoot": True,
-        "runAsUser": 1000,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    container = {"name": "main", "image": "registry.example/app:1", "securityContext": security}
-    return {"containers": [container], "terminationGracePeriodSeconds": grace}
 
 
 def workload(kind: str, namespace: str, name: str, **spec: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from cluster.site import (
     running,
     soon,
     tenant,
+    text,
     waiting_job,
 )
 
@@ -297,7 +298,7 @@ def test_what_does_not_fit_is_refused_with_the_earliest_fit(cluster: Cluster) ->
     stalled = cluster.until("gres", "more", "Stalled", "True", "small-a")
 
     assert "big" not in stalled["message"]
-    fits = (start + timedelta(seconds=600)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    fits = text(start + timedelta(seconds=600))
     assert fits in stalled["message"]
     offers = cluster.get("gres", "more", "small-a")["status"]["offers"]
     assert offers[0]["start"] == fits

@@ -10,6 +10,7 @@ import pytest
 from cluster.operating import eventually
 from cluster.policy_scenarios import create, gpu_pod
 from cluster.rest import delete, get, patch
+from cluster.site import text
 from gpu_tenancy.domain.naming import RESERVATION_LABEL
 from gpu_tenancy.kube.resource import NAMESPACE, NETWORK_POLICY, POD, RESOURCE_QUOTA, ROLE_BINDING, Resource
 from security.world import (
@@ -180,7 +181,7 @@ def asking(**spec: Any) -> dict[str, Any]:
 
 
 def written(ahead: timedelta) -> str:
-    return (datetime.now(UTC) + ahead).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return text(datetime.now(UTC) + ahead)
 
 
 DAYS = timedelta(days=2)
@@ -247,7 +248,7 @@ def test_what_does_not_fit_is_refused_with_three_windows_that_would_and_no_word_
     world.api.must(create(RESERVATION, reservation("busy", 4, datetime.now(UTC)), RIVALS), RITA)
     world.cluster.until("gres", "busy", "Ready", "True", RIVALS)
     start, day = datetime.now(UTC) + timedelta(minutes=5), timedelta(hours=24)
-    spec = {"gpus": 8, "window": {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ"), "duration": "1h"}}
+    spec = {"gpus": 8, "window": {"start": text(start), "duration": "1h"}}
     world.api.must(create(RESERVATION, asking(**spec), OWN), MALLORY)
 
     refused = world.cluster.until("gres", "odd", "Stalled", "True", OWN)

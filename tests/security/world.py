@@ -39,6 +39,7 @@ from cluster.policy_scenarios import (
     pod,
 )
 from cluster.rest import Api, Call, create, delete, get
+from cluster.site import text
 from cluster.test_policies import build_kinds
 from gpu_tenancy.domain.naming import NODE_POOL_LABEL, OPERATOR, POOL_LABEL, RESERVATION_LABEL, TIER_LABEL, Tier
 from gpu_tenancy.kube.resource import NAMESPACE, POD, PRIORITY_CLASS, ROLE_BINDING, Resource
@@ -323,7 +324,7 @@ TENANTS = (
 
 def reservation(name: str, gpus: int, start: datetime) -> dict[str, Any]:
     """Reserve for a day."""
-    window = {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ"), "duration": "24h"}
+    window = {"start": text(start), "duration": "24h"}
     return {"metadata": {"name": name}, "spec": {"pool": "b200", "gpus": gpus, "window": window}}
 
 

@@ -94,15 +94,12 @@ def _spec(kind: Kind[SpecT, StatusT], raw: Any) -> SpecT:
 
 def parse_status(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> StatusT:
     """Read the status of an object, whatever its spec is like, without what of it does not validate."""
-    status = raw.get("status", {})
-    try:
-        return kind.status.model_validate(status, extra="ignore")
-    except ValidationError:
-        left = deepcopy(status)
+    left = raw.get("status", {})
     while True:
         try:
             return kind.status.model_validate(left, extra="ignore")
         except ValidationError as error:
+            left = deepcopy(left)
             first = error.errors(include_url=False, include_input=False)[0]
             # Where something is missing, what lacks it is of no use.
             if not _drop(left, first["loc"][: -1 if first["type"] == "missing" else None]):

@@ -105,7 +105,7 @@ def compare(
             continue
         if present is not None and patch is not None:
             if not _is_immutable(patch):
-                work.operations.append(_update(present, manifest, patch, steady=steady and ref not in new))
+                work.operations.append(update(present, manifest, patch, steady=steady and ref not in new))
                 continue
             work.operations.append(_delete(present.observed, Step.LESS, repair=steady))
         if ref.kind == BINDING and not (limited or steady):
@@ -162,7 +162,15 @@ def _create(ref: Ref, manifest: Manifest, *, repair: bool) -> tuple[Step, Operat
     return Step.AROUND if quota_of(ref.name) is None else Step.MORE, Create(manifest, repair=repair)
 
 
-def _update(present: Standing, manifest: Manifest, patch: Manifest, *, steady: bool) -> tuple[Step, Operation]:
+def update(present: Standing, manifest: Manifest, patch: Manifest, *, steady: bool) -> tuple[Step, Operation]:
+    """Change an object, in the step in which that is safe: whatever raises a promise names the version it was reckoned from.
+
+    Args:
+        present: the object.
+        manifest: what it should be; of a GPU quota, at least all amounts that change.
+        patch: what that changes.
+        steady: whether a difference is someone else's doing.
+    """
     ref = present.observed.ref
     if ref.kind in _OPENING:
         return Step.FIRST, Update(ref, patch, repair=steady)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from gpu_tenancy.domain.grants import Share
 from gpu_tenancy.domain.naming import CLOSING_QUOTA, Tier, priority_class, quota_of
 from gpu_tenancy.domain.quantity import parse
-from gpu_tenancy.reconcile.children import QUOTA, Standing, not_in
-from gpu_tenancy.reconcile.plan import Plan, Update, plan
+from gpu_tenancy.reconcile.children import QUOTA, Standing, Step, not_in, update
+from gpu_tenancy.reconcile.plan import Plan, plan
 from gpu_tenancy.render.gpu_quota import class_quota, closing_quota, quota_key
 
 if TYPE_CHECKING:
@@ -66,19 +66,16 @@ class Amount(NamedTuple):
 
 def plan_amounts(amounts: Iterable[Amount]) -> Plan:
     """Have quotas allow what their pools allot, and nothing else: what a window waits for at its start."""
-    less: list[Operation] = []
-    more: list[Operation] = []
+    stages: dict[Step, list[Operation]] = {Step.LESS: [], Step.MORE: []}
     for quota, resource, gpus in amounts:
-        key = quota_key(resource)
-        hard = quota.manifest["spec"].get("hard", {}).get(key)
+        key, standing = quota_key(resource), Standing(quota, quota.manifest)
+        hard = standing.manifest["spec"].get("hard", {}).get(key)
         if hard is None or quota.deleting or parse(hard) == gpus:
             continue
         patch = {"spec": {"hard": {key: str(gpus)}}}
-        if parse(hard) > gpus:
-            less.append(Update(quota.ref, patch))
-        else:
-            more.append(Update(quota.ref, patch, quota.resource_version))
-    return plan(less, more)
+        step, operation = update(standing, patch, patch, steady=False)
+        stages[step].append(operation)
+    return plan(*stages.values())
 
 
 def limits_of(

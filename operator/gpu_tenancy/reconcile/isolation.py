@@ -30,7 +30,7 @@ from gpu_tenancy.reconcile.diff import merge_patch
 from gpu_tenancy.reconcile.gpu_quotas import gpu_quotas, limits_of
 from gpu_tenancy.reconcile.ownership import Kept, Left, Reason, Removed, Retained, previous_reasons
 from gpu_tenancy.reconcile.plan import Create, Delete, Ref, Update
-from gpu_tenancy.render.base_quota import OWN_KINDS, base_quota, load_balancers
+from gpu_tenancy.render.base_quota import BINDINGS_COUNT, OWN_KINDS, base_quota, load_balancers
 from gpu_tenancy.render.gpu_quota import device_resources, quota_key
 from gpu_tenancy.render.limit_range import limit_range
 from gpu_tenancy.render.namespace import namespace, owner_reference, refers_to_tenant
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 
 # A longer name makes no quota key; the policies refuse it like any other that is not granted.
 _LONGEST_CLASS = 225
-_BINDINGS_COUNT = "count/rolebindings.rbac.authorization.k8s.io"
 _EVERYTHING = (QUOTA, "LimitRange", POLICY, BINDING)
 
 
@@ -150,7 +149,7 @@ def _keep(contract: Contract, claim: Kept) -> Work:
         *role_bindings(name, spec.owners),
     ]
     own = _own(desired, spec.network)
-    before = _own_kinds(standing, name)
+    before = _limits(standing, name).keys() & OWN_KINDS
     counted = before if view.audit is None else before | view.audit.counted
     base = base_quota(
         name,
@@ -301,12 +300,10 @@ def _retain(contract: Contract, observed: Observed) -> Work:
     """Shut a namespace: no access, no GPUs, no new pods. Its data and its network isolation stay."""
     name, manifest = observed.ref.name, observed.manifest
     standing = contract.standing(name)
-    base = standing.get(Ref("v1", QUOTA, name, BASE_QUOTA))
-    counted = _own_kinds(standing, name)
+    said = _limits(standing, name)
     desired = [*gpu_quotas(name, {}, contract.closed, standing), default_deny(name)]
-    said = {} if base is None else base.manifest["spec"].get("hard", {})
     # Whoever still has access for a moment gives it to nobody else.
-    desired.append(base_quota(name, {**said, _BINDINGS_COUNT: "0"}, suspended=True, own={}, counted=counted))
+    desired.append(base_quota(name, {**said, BINDINGS_COUNT: "0"}, suspended=True, own={}, counted=said))
     work = compare(desired, standing, (QUOTA, BINDING), steady=False)
     work.operations += [
         (Step.FIRST, Delete(one.ref, one.uid)) for one in contract.view.handed_out.get(name, ()) if not one.deleting
@@ -331,10 +328,10 @@ def _retain(contract: Contract, observed: Observed) -> Work:
     return work
 
 
-def _own_kinds(standing: Mapping[Ref, Standing], name: str) -> frozenset[str]:
-    """Give the operator's own kinds that the base quota counts already: Kubernetes never stops counting one."""
+def _limits(standing: Mapping[Ref, Standing], name: str) -> dict[str, str]:
+    """Give what the base quota that stands allows. What it counts Kubernetes never stops counting."""
     base = standing.get(Ref("v1", QUOTA, name, BASE_QUOTA))
-    return frozenset() if base is None else frozenset(base.manifest["spec"].get("hard", {}).keys() & set(OWN_KINDS))
+    return {} if base is None else base.manifest["spec"].get("hard", {})
 
 
 def _own(desired: list[Manifest], network: Network) -> Counter[str]:

@@ -71,18 +71,14 @@ def _as_asked(reservation: Resource[GpuReservationSpec, GpuReservationStatus]) -
     status, spec = reservation.status, reservation.spec
     if spec.recurrence is not None or not (status.window or status.gpus or status.acceptedTime):
         return None
-    wanted, window = Wanted.of(spec.window), status.window
-    start, end = instant(wanted.first), instant(wanted.first + wanted.duration)
-    return Ledger(
-        Window(start, end) if window is None else Window(window.start, window.end),
-        status.gpus or spec.gpus,
-        status.acceptedTime or reservation.creation_timestamp,
-        forfeited=status.forfeitedGpuSeconds,
-        domain=status.domain,
-        kept=0 if window is None else status.keptSeconds,
-        ended=status.ended,
-        nodes=tuple(status.nodes),
-    )
+    whole: dict[str, object] = {
+        "gpus": status.gpus or spec.gpus,
+        "acceptedTime": status.acceptedTime or reservation.creation_timestamp,
+    }
+    if status.window is None:
+        first, _, duration = Wanted.of(spec.window)
+        whole |= {"window": AcceptedWindow(start=instant(first), end=instant(first + duration)), "keptSeconds": 0}
+    return _own_ledger(status.model_copy(update=whole))
 
 
 def _own_ledger(status: GpuReservationStatus) -> Ledger | None:

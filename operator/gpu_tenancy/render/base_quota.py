@@ -13,8 +13,8 @@
 | devices of each DeviceClass | 0 | what is granted of it |
 
 `spec.quota` replaces any of them, and adds others. Limits are not counted: a quota on them would make every pod name
-them. Our own kinds are not counted either: a quota knows a new kind only minutes after it was installed, and until
-then refuses its objects.
+them. Our own kinds are counted once Kubernetes counts them: a quota knows a new kind only minutes after it was installed,
+and until then refuses its objects.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ from gpu_tenancy.render.manifest import Manifest, managed
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+BINDINGS_COUNT = "count/rolebindings.rbac.authorization.k8s.io"
 # Spelled as the API server stores them, so that what stands is seen to be right at a glance.
+OWN_KINDS = MappingProxyType(
+    {"count/gpureservations.gpu-tenancy.dev": "1k", "count/tenantpeerings.gpu-tenancy.dev": "100"}
+)
 _DEFAULTS = {
     "requests.cpu": "512",
     "requests.memory": "4Ti",
@@ -55,19 +59,17 @@ _DEFAULTS = {
     "count/ingresses.networking.k8s.io": "100",
     "count/networkpolicies.networking.k8s.io": "100",
     "count/roles.rbac.authorization.k8s.io": "100",
-    "count/rolebindings.rbac.authorization.k8s.io": "100",
+    BINDINGS_COUNT: "100",
     "count/resourceclaims.resource.k8s.io": "0",
     "count/resourceclaimtemplates.resource.k8s.io": "0",
-    "count/gpureservations.gpu-tenancy.dev": "1k",
-    "count/tenantpeerings.gpu-tenancy.dev": "100",
+    **OWN_KINDS,
 }
-OWN_KINDS = ("count/gpureservations.gpu-tenancy.dev", "count/tenantpeerings.gpu-tenancy.dev")
 # Keys that count the operator's own objects as well.
 _OWN = {
     "ResourceQuota": ("resourcequotas", "count/resourcequotas"),
     "LimitRange": ("count/limitranges",),
     "NetworkPolicy": ("count/networkpolicies.networking.k8s.io",),
-    "RoleBinding": ("count/rolebindings.rbac.authorization.k8s.io",),
+    "RoleBinding": (BINDINGS_COUNT,),
 }
 _CLAIMS = ("count/resourceclaims.resource.k8s.io", "count/resourceclaimtemplates.resource.k8s.io")
 _NONE: Mapping[str, int] = MappingProxyType({})
@@ -98,9 +100,8 @@ def base_quota(
     """
     claims = dict.fromkeys(_CLAIMS, "1k") if any(devices.values()) else {}
     hard = {**_DEFAULTS, **claims, **said, **{device_key(name): str(count) for name, count in devices.items()}}
-    for key in OWN_KINDS:
-        if key not in counted:
-            del hard[key]
+    for key in OWN_KINDS.keys() - counted:
+        del hard[key]
     for kind, number in own.items():
         for key in _OWN[kind]:
             if key in hard:

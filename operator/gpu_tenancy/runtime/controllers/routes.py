@@ -258,9 +258,10 @@ class Controllers:
         if decision is None or new is None or new.value.tier is None:
             return True
         used, held = (0, 0) if old is None else (old.value.used, old.value.held)
-        if new.value.used != used or new.value.tier is Tier.SPOT:
-            return new.value.used != used
-        return not held <= new.value.held <= decision.allotments.get(QuotaKey(namespace, new.value.tier), -1)
+        if new.value.used != used:
+            return True
+        allotted = decision.allotments.get(QuotaKey(namespace, new.value.tier), -1)
+        return new.value.tier is not Tier.SPOT and not held <= new.value.held <= allotted
 
     def _child_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
         self._add(Topic.TENANT, [self._world.owner(key.namespace)])

@@ -69,7 +69,7 @@ class Size:
         return asdict(self) | {"namespaces": self.tenants * NAMESPACES_PER_TENANT}
 
 
-FULL = Size(tenants=200, deleted=500, rounds=2, repeats=3, batches=6, pods=75, reservations=10_000)
+FULL = Size(tenants=200, deleted=500, rounds=2, repeats=3, batches=12, pods=40, reservations=10_000)
 QUICK = Size(tenants=20, deleted=50, rounds=1, repeats=1, batches=1, pods=10, reservations=1_000)
 
 

@@ -241,7 +241,7 @@ class Elector:
         """Take note of the Lease, and of when it was first seen like this."""
         if _version(lease) != _version(self._lease):
             self._seen_at = self._clock.monotonic()
-        if _holder(lease) != _holder(self._lease):
+        if _holder(lease) not in {_holder(self._lease), _UNKNOWN}:
             logger.info("The lease is held by %s", _holder(lease) or "nobody")
         self._lease = lease
         if not self._is_ours():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -11,16 +10,22 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+
+from cluster.rest import Api, create, get
+from gpu_tenancy.localcluster import LocalClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
+    from cluster.rest import Answer
+    from gpu_tenancy.kube.resource import Resource
     from gpu_tenancy.localcluster import ControlPlane
 
 NAMESPACE = "gpu-tenancy-system"
@@ -126,34 +131,57 @@ class OperatorProcess:
 
 
 class Cluster:
-    """A control plane to talk to in objects."""
+    """A control plane to talk to in objects, of kinds by the names that kubectl knows.
+
+    What the administrator does goes over one connection, because a test looks often and kubectl takes long to start.
+    """
 
     def __init__(self, control_plane: ControlPlane) -> None:
         self.control_plane = control_plane
+        self._api = Api(control_plane)
+        self._kinds: dict[str, Resource] = {}
 
     def apply(self, *objects: dict[str, Any], kubeconfig: Path | None = None) -> None:
         """Apply objects, as the administrator by default."""
-        self.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects), kubeconfig=kubeconfig)
+        if kubeconfig is not None:
+            self.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects), kubeconfig=kubeconfig)
+            return
+        for one in objects:
+            resource = self._kind(f"{one['apiVersion']}/{one['kind']}")
+            _accepted(self._api.apply(resource, one, _scope(resource, one["metadata"].get("namespace"))))
 
     def create(self, *objects: dict[str, Any], kubeconfig: Path | None = None) -> None:
         """Create objects, as the administrator by default."""
-        self.kubectl("create", "-f", "-", input=yaml.safe_dump_all(objects), kubeconfig=kubeconfig)
+        if kubeconfig is not None:
+            self.kubectl("create", "-f", "-", input=yaml.safe_dump_all(objects), kubeconfig=kubeconfig)
+            return
+        for one in objects:
+            resource = self._kind(f"{one['apiVersion']}/{one['kind']}")
+            _accepted(self._api.send(create(resource, one, _scope(resource, one["metadata"].get("namespace")))))
 
     def get(self, kind: str, name: str, namespace: str = "") -> dict[str, Any] | None:
         """Read an object; None if there is none."""
-        arguments = ["get", kind, name, "-o", "json", "--ignore-not-found"]
-        text = self.kubectl(*arguments, *(["-n", namespace] if namespace else []))
-        return json.loads(text) if text else None
+        resource = self._kind(kind)
+        answer = self._api.send(get(resource, name, _scope(resource, namespace)))
+        return None if answer.status == HTTPStatus.NOT_FOUND else _accepted(answer)
 
     def list(self, kind: str, namespace: str = "", selector: str = "") -> list[dict[str, Any]]:
         """List objects, of all namespaces by default."""
-        scope = ["-n", namespace] if namespace else ["-A"]
-        text = self.kubectl("get", kind, *scope, "-o", "json", *(["-l", selector] if selector else []))
-        return json.loads(text)["items"]
+        return _accepted(self._api.list(self._kind(kind), namespace, selector))["items"]
 
     def kubectl(self, *arguments: str, **options: Any) -> str:
         """Call kubectl, as the administrator by default."""
         return self.control_plane.kubectl(*arguments, **options)
+
+    def _kind(self, name: str) -> Resource:
+        """Find a kind, which the API server may know only a moment after it was installed."""
+
+        def look() -> Resource | None:
+            if name.lower() not in self._kinds:
+                self._kinds = self._api.kinds()
+            return self._kinds.get(name.lower())
+
+        return eventually(look, lambda: f"no kind is called {name}", patience=10)
 
     def condition(self, kind: str, name: str, type_: str, namespace: str = "") -> dict[str, Any] | None:
         """Read a condition of an object, once its status is about its present generation."""
@@ -170,6 +198,16 @@ class Cluster:
             return condition if condition is not None and condition["status"] == status else None
 
         return eventually(reached, lambda: f"{kind} {name}: {self.get(kind, name, namespace)}")
+
+
+def _scope(resource: Resource, namespace: str | None) -> str:
+    return (namespace or "default") if resource.namespaced else ""
+
+
+def _accepted(answer: Answer) -> dict[str, Any]:
+    if not answer.accepted:
+        raise LocalClusterError(answer.message)
+    return answer.body
 
 
 def eventually(

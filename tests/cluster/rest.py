@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+from gpu_tenancy.kube.resource import Resource
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from gpu_tenancy.kube.resource import Resource
     from gpu_tenancy.localcluster import ControlPlane
 
 ADMIN = ""
-# After 90 s without a request the API server closes a connection.
-_IDLE = 30
 _CONTENT_TYPES = {dict: "application/merge-patch+json", list: "application/json-patch+json"}
+_ALL_KINDS = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,14 @@ def get(resource: Resource, name: str, namespace: str = "") -> Call:
 
 
 class Connection:
-    """One connection to the API server, opened anew when it was idle for so long that the other side may have closed it."""
+    """One connection to the API server, opened anew when the other side has closed it."""
 
     def __init__(self, url: str, tls: ssl.SSLContext) -> None:
         self._connection = http.client.HTTPSConnection(urlsplit(url).netloc, context=tls, timeout=30)
-        self._used = time.monotonic()
 
     def request(self, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, Any]:
         """Send JSON and read JSON; give the status and what was answered."""
-        if time.monotonic() - self._used > _IDLE:
+        if self._dropped():
             self.close()
         try:
             self._connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -84,8 +85,11 @@ class Connection:
         except BaseException:
             self.close()  # else what was left half done would spoil all later requests
             raise
-        finally:
-            self._used = time.monotonic()
+
+    def _dropped(self) -> bool:
+        """Tell whether there is something to read though nothing was asked: that it is over."""
+        socket = self._connection.sock
+        return socket is not None and bool(select.select([socket], [], [], 0)[0])
 
     def close(self) -> None:
         """Close it; the next request opens it again."""
@@ -93,10 +97,17 @@ class Connection:
 
 
 class Api:
-    """The API server of a control plane, reached over one connection as an administrator who may impersonate."""
+    """The API server of a control plane, reached by an administrator who may impersonate, over a connection a thread."""
 
     def __init__(self, control_plane: ControlPlane) -> None:
-        self._connection = Connection(control_plane.url, control_plane.admin_tls())
+        self._url, self._tls = control_plane.url, control_plane.admin_tls()
+        self._threads = threading.local()
+
+    @property
+    def _connection(self) -> Connection:
+        if not hasattr(self._threads, "connection"):
+            self._threads.connection = Connection(self._url, self._tls)
+        return self._threads.connection
 
     def send(self, call: Call, user: str = ADMIN, *, dry_run: bool = False) -> Answer:
         """Make the call in the name of `user`; a dry run goes through admission and is not stored."""
@@ -107,6 +118,37 @@ class Api:
         if user != ADMIN:
             headers["Impersonate-User"] = user
         return Answer(*self._connection.request(call.verb, path, call.body, headers))
+
+    def apply(self, resource: Resource, body: dict[str, Any], namespace: str = "") -> Answer:
+        """Have an object be as said, whoever said otherwise."""
+        path = resource.path(namespace, body["metadata"]["name"]) + "?fieldManager=tests&force=true"
+        headers = {"Accept": "application/json", "Content-Type": "application/apply-patch+yaml"}
+        return Answer(*self._connection.request("PATCH", path, body, headers))
+
+    def list(self, resource: Resource, namespace: str, selector: str) -> Answer:
+        path = f"{resource.path(namespace)}?labelSelector={quote(selector)}"
+        return Answer(*self._connection.request("GET", path, None, {"Accept": "application/json"}))
+
+    def kinds(self) -> dict[str, Resource]:
+        """Give all that there are by each of their names, in lower case."""
+        names: dict[str, Resource] = {}
+        for path in ("/api", "/apis"):
+            _, found = self._connection.request("GET", path, None, {"Accept": _ALL_KINDS})
+            for group in found["items"]:
+                for version in group["versions"]:
+                    for one in version.get("resources", []):
+                        resource = Resource(
+                            group["metadata"].get("name", ""),
+                            version["version"],
+                            one["resource"],
+                            one["responseKind"]["kind"],
+                            namespaced=one["scope"] == "Namespaced",
+                        )
+                        kind, short = resource.kind, one.get("shortNames", [])
+                        exact = f"{resource.api_version}/{kind}"
+                        for name in (resource.plural, one["singularResource"], kind, exact, *short):
+                            names.setdefault(name.lower(), resource)
+        return names
 
     def must(self, call: Call, user: str = ADMIN) -> dict[str, Any]:
         """Make the call for real and return the object; anything but success fails the test."""

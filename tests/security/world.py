@@ -104,7 +104,7 @@ class World:
     operator: OperatorProcess
     mutation: bool
 
-    @property
+    @cached_property
     def cluster(self) -> Cluster:
         return Cluster(self.control_plane)
 

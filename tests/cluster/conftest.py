@@ -12,7 +12,13 @@ Usage:
 `admin` is the path of the administrator's kubeconfig. Every test works in namespaces, nodes and tenants of its own
 names, because the control plane is shared; a test that kills parts of it starts its own in `tmp_path`:
     with ControlPlane(tmp_path / "cluster") as own: ...
-A module with a `cluster` of its own, such as one of `site.a_site`, has an `operator` that runs beside it.
+
+`premises` is another one, which has the charts and beside which `operator` runs. A module that rents GPUs out has it to
+itself for as long as it lasts, with the nodes, pools and regions that it names:
+    @pytest.fixture(scope="module")
+    def cluster(premises, operator):
+        with a_site(premises, operator, pool("b200", B200), dgx_b200=4) as cluster: ...
+One that needs operators of its own has them `with operator.away()`.
 """
 
 from __future__ import annotations
@@ -21,12 +27,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.operating import Cluster, OperatorProcess
+from cluster.operating import Cluster, OperatorProcess, install_charts
+from cluster.site import ROOT
 from gpu_tenancy.localcluster import ControlPlane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# Long enough for a busy machine.
+SHORT_LEASE = {
+    "GPU_TENANCY_LEASE_DURATION": "8",
+    "GPU_TENANCY_LEASE_RENEW_DEADLINE": "5",
+    "GPU_TENANCY_LEASE_RETRY_PERIOD": "1",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,8 +60,17 @@ def admin(control_plane: ControlPlane) -> Path:
     return control_plane.kubeconfig_for("admin")
 
 
-@pytest.fixture(scope="module")
-def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    kubeconfig = cluster.control_plane.kubeconfig_for("operator")
-    with OperatorProcess(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log") as running:
+@pytest.fixture(scope="session")
+def premises(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with ControlPlane(tmp_path_factory.mktemp("premises")) as running:
+        install_charts(running, ROOT)
+        yield Cluster(running)
+
+
+@pytest.fixture(scope="session")
+def operator(premises: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator, which is missed and looks after residency sooner than elsewhere."""
+    kubeconfig = premises.control_plane.kubeconfig_for("operator")
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    with OperatorProcess(kubeconfig, log, **SHORT_LEASE, GPU_TENANCY_RESIDENCY_AUDIT_INTERVAL="3") as running:
         yield running

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,7 +21,7 @@ from cluster.rest import Api, create, get
 from gpu_tenancy.localcluster import LocalClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -87,6 +88,15 @@ class OperatorProcess:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(20)
             self._process = None
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Leave the cluster to others meanwhile."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
 
     def kill(self) -> None:
         """End it with no chance to say goodbye."""
@@ -167,7 +177,9 @@ class Cluster:
 
     def list(self, kind: str, namespace: str = "", selector: str = "") -> list[dict[str, Any]]:
         """List objects, of all namespaces by default."""
-        return _accepted(self._api.list(self._kind(kind), namespace, selector))["items"]
+        resource = self._kind(kind)
+        found = _accepted(self._api.list(resource, namespace, selector))["items"]
+        return [{"apiVersion": resource.api_version, "kind": resource.kind} | one for one in found]
 
     def kubectl(self, *arguments: str, **options: Any) -> str:
         """Call kubectl, as the administrator by default."""

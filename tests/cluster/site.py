@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.operating import Cluster, eventually, install_charts
-from gpu_tenancy.localcluster import ControlPlane, nodes
+from cluster.operating import NAMESPACE, Cluster, eventually
+from gpu_tenancy.localcluster import nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cluster.operating import OperatorProcess
+
+SYSTEM = {"default", "kube-system", "kube-public", "kube-node-lease", NAMESPACE}
 ROOT = Path(__file__).parents[2]
 API = "gpu-tenancy.dev/v1alpha1"
 GPU = "requests.nvidia.com/gpu"
@@ -22,15 +25,29 @@ QUICK = {"minimumDuration": "1s", "gracePeriod": "4s", "noticeBeforeEnd": "8s"}
 
 
 @contextmanager
-def a_site(folder: Path, *objects: dict[str, Any], **machines: int) -> Iterator[Cluster]:
-    """Start a control plane with the charts, so many simulated nodes of each model, and these objects."""
-    with ControlPlane(folder / "cluster") as control_plane:
-        install_charts(control_plane, ROOT)
-        for model, count in machines.items():
-            asyncio.run(nodes.add(control_plane, model=model.replace("_", "-"), count=count, region="eu-de"))
-        cluster = Cluster(control_plane)
-        cluster.apply(region("eu-de", "DE", ["DE", "EU", "EEA"]), *objects)
-        yield cluster
+def a_site(
+    premises: Cluster, operator: OperatorProcess, *objects: dict[str, Any], **machines: int
+) -> Iterator[Cluster]:
+    """Let a control plane have so many simulated nodes of each model, and these objects, and nothing afterwards."""
+    for model, count in machines.items():
+        asyncio.run(nodes.add(premises.control_plane, model=model.replace("_", "-"), count=count, region="eu-de"))
+    premises.apply(region("eu-de", "DE", ["DE", "EU", "EEA"]), *objects)
+    yield premises
+    if not operator.running:  # as a test that failed may leave it
+        operator.start()
+    clear(premises)
+
+
+def clear(premises: Cluster) -> None:
+    """Delete what a module may have left, tenants first; the operator lets them go."""
+    premises.kubectl("delete", "itn", "--all", "--timeout=60s")
+    namespaces = {one["metadata"]["name"] for one in premises.list("namespaces")} - SYSTEM
+    for kind, names in (
+        ("namespace", sorted(namespaces)), ("pool", ["--all"]), ("reg", ["--all"]), ("pv", ["--all"]), ("node", ["--all"]),
+        ("storageclass", ["--all"]), ("deviceclass", ["--all"]),
+    ):  # fmt: skip
+        if names:
+            premises.kubectl("delete", kind, *names, "--ignore-not-found", "--timeout=60s")
 
 
 def region(name: str, country: str, jurisdictions: list[str]) -> dict[str, Any]:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.operating import Cluster, eventually, install_charts
-from cluster.site import ROOT, pod, region, soon, text
-from gpu_tenancy.localcluster import ControlPlane, LocalClusterError, nodes
+from cluster.operating import Cluster, eventually
+from cluster.site import ROOT, a_site, pod, soon, text
+from gpu_tenancy.localcluster import LocalClusterError, nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from cluster.operating import OperatorProcess
 
 COURSE = ROOT / "examples" / "course"
 SLICE = "nvidia.com/mig-1g.24gb"
@@ -23,15 +25,12 @@ SEATS = 30
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with ControlPlane(tmp_path_factory.mktemp("course-cluster")) as control_plane:
-        install_charts(control_plane, ROOT)
-        asyncio.run(nodes.add(control_plane, model="rtx-pro", count=1, region="eu-de", mig="all-1g.24gb"))
-        cluster = Cluster(control_plane)
-        pool = yaml.safe_load((COURSE / "pool.yaml").read_text())
-        # Classes begin at the quarter of an hour; this one begins in a few seconds.
-        pool["spec"]["reservations"] |= {"step": "1s", "noticeBeforeEnd": "2s", "gracePeriod": "2s"}
-        cluster.apply(region("eu-de", "DE", ["DE", "EU", "EEA"]), pool)
+def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
+    pool = yaml.safe_load((COURSE / "pool.yaml").read_text())
+    # Classes begin at the quarter of an hour; this one begins in a few seconds.
+    pool["spec"]["reservations"] |= {"step": "1s", "noticeBeforeEnd": "2s", "gracePeriod": "2s"}
+    with a_site(premises, operator, pool) as cluster:
+        asyncio.run(nodes.add(cluster.control_plane, model="rtx-pro", count=1, region="eu-de", mig="all-1g.24gb"))
         yield cluster
 
 
@@ -46,7 +45,6 @@ def reservations(cluster: Cluster) -> list[dict[str, Any]]:
     return cluster.list("gpureservations")
 
 
-@pytest.mark.usefixtures("operator")
 def test_a_class_has_its_slices_while_it_is_taught_and_is_gone_afterwards(cluster: Cluster, tmp_path: Path) -> None:
     values = {
         "course": "ml",

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from cluster.site import ROOT, region
+from cluster.operating import Cluster, OperatorProcess, eventually
+from cluster.site import a_site, region
 from cluster.test_leaving import command, deployment, running, tenant
-from gpu_tenancy.localcluster import ControlPlane, nodes
+from gpu_tenancy.localcluster import nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,21 +22,12 @@ REGION_LABEL = "topology.kubernetes.io/region"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with ControlPlane(tmp_path_factory.mktemp("evidence-cluster")) as control_plane:
-        install_charts(control_plane, ROOT)
-        cluster = Cluster(control_plane)
-        for place, count in (("eu-de", 2), ("eu-ch2", 1)):
-            asyncio.run(nodes.add(control_plane, model="cpu", count=count, region=place))
-        cluster.apply(region("eu-de", "DE", ["DE", "EU"]), region("eu-ch2", "CH", ["CH"]))
+def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
+    with a_site(
+        premises, operator, region("eu-de", "DE", ["DE", "EU"]), region("eu-ch2", "CH", ["CH"]), cpu=2
+    ) as cluster:
+        asyncio.run(nodes.add(cluster.control_plane, model="cpu", count=1, region="eu-ch2"))
         yield cluster
-
-
-@pytest.fixture(scope="module")
-def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    kubeconfig, log = cluster.control_plane.kubeconfig_for("operator"), tmp_path_factory.mktemp("operator") / "log"
-    with OperatorProcess(kubeconfig, log, GPU_TENANCY_RESIDENCY_AUDIT_INTERVAL="3") as running:
-        yield running
 
 
 @pytest.fixture(scope="module", autouse=True)

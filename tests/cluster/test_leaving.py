@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("operator")
+    from cluster.operating import OperatorProcess
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
     offer = (region("eu-ch2", "CH", ["CH"]), pool("b200", B200))
-    with a_site(tmp_path_factory.mktemp("leaving-cluster"), *offer, dgx_b200=1, cpu=2) as cluster:
+    with a_site(premises, operator, *offer, dgx_b200=1, cpu=2) as cluster:
         yield cluster
 
 

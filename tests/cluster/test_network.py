@@ -5,7 +5,6 @@ Judged by our own evaluator (`netpol`), and by an independent one (`cyclonus`).
 
 from __future__ import annotations
 
-import asyncio
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cyclonus
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from gpu_tenancy.localcluster import ControlPlane, nodes
+from cluster.operating import Cluster, OperatorProcess, eventually
+from cluster.site import a_site
 from netpol import Address, Network, Peer, Pod
 
 if TYPE_CHECKING:
@@ -108,32 +107,35 @@ PHASES = ("one side asks", "both agree", "one side has revoked")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(
+    premises: Cluster, operator: OperatorProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
     """A site with two tenants under an operator that knows the provider's own networks."""
-    with ControlPlane(tmp_path_factory.mktemp("network-cluster")) as control_plane:
-        install_charts(control_plane, ROOT)
-        asyncio.run(nodes.add(control_plane, model="cpu", count=1, region="eu-de"))
-        environment = {
-            "GPU_TENANCY_CLOSED_NETWORKS": "80.158.0.0/16,2a01:598::/32",
-            "GPU_TENANCY_DNS_ADDRESSES": "169.254.20.10",
-        }
-        log = tmp_path_factory.mktemp("operator") / "operator.log"
-        cluster = Cluster(control_plane)
-        cluster.kubectl("apply", "-f", str(ROOT / "examples/industrial-ai-cloud/01-regions.yaml"))
-        for name in ("ingress", "registry", "unlabelled"):
-            cluster.kubectl("create", "namespace", name)
-            if name != "unlabelled":
-                cluster.kubectl("label", "namespace", name, f"team={name}")
-        with OperatorProcess(control_plane.kubeconfig_for("operator"), log, **environment):
-            opened = {
-                "internetEgress": "Allowed",
-                "allowFromNamespaces": [{"matchLabels": {"team": "ingress"}}],
-                "allowToNamespaces": [{"matchLabels": {"team": "registry"}}],
-            }
-            cluster.apply(tenant("neura"), tenant("rival", **opened))
-            for name in TENANTS:
-                cluster.until("itn", name, "Ready", "True")
-            yield cluster
+    account = premises.control_plane.kubeconfig_for("operator")
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    environment = {
+        "GPU_TENANCY_CLOSED_NETWORKS": "80.158.0.0/16,2a01:598::/32",
+        "GPU_TENANCY_DNS_ADDRESSES": "169.254.20.10",
+    }
+    namespaces = (namespace("ingress", team="ingress"), namespace("registry", team="registry"), namespace("unlabelled"))
+    opened = {
+        "internetEgress": "Allowed",
+        "allowFromNamespaces": [{"matchLabels": {"team": "ingress"}}],
+        "allowToNamespaces": [{"matchLabels": {"team": "registry"}}],
+    }
+    with (
+        a_site(premises, operator, *namespaces, cpu=1) as cluster,
+        operator.away(),
+        OperatorProcess(account, log, **environment),
+    ):
+        cluster.apply(tenant("neura"), tenant("rival", **opened))
+        for name in TENANTS:
+            cluster.until("itn", name, "Ready", "True")
+        yield cluster
+
+
+def namespace(name: str, **labels: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
 @pytest.fixture(scope="module")

@@ -33,15 +33,14 @@ if TYPE_CHECKING:
     from cluster.operating import OperatorProcess
 
 OWNED = "app.kubernetes.io/managed-by=gpu-tenancy"
-pytestmark = pytest.mark.usefixtures("operator")
 CHILDREN = ("resourcequotas", "limitranges", "networkpolicies", "rolebindings")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
     """A site with 32 B200 and 32 RTX PRO GPUs in Munich, and a place for pods without GPUs."""
     offer = (region("eu-ch2", "CH", ["CH"]), pool("b200", B200), pool("rtx-pro", RTX_PRO))
-    with a_site(tmp_path_factory.mktemp("operator-cluster"), *offer, dgx_b200=4, rtx_pro=4, cpu=2) as cluster:
+    with a_site(premises, operator, *offer, dgx_b200=4, rtx_pro=4, cpu=2) as cluster:
         yield cluster
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster.operating import Cluster, eventually, install_charts
-from cluster.site import API, ROOT
-from gpu_tenancy.localcluster import ControlPlane, LocalClusterError
+from cluster.operating import Cluster, eventually
+from cluster.site import API, a_site
+from gpu_tenancy.localcluster import LocalClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,15 +18,12 @@ if TYPE_CHECKING:
 
 POLICIES = "networkpolicies"
 OPEN_TO = "gpu-tenancy-peer-"
-pytestmark = pytest.mark.usefixtures("operator")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with ControlPlane(tmp_path_factory.mktemp("peering-cluster")) as control_plane:
-        install_charts(control_plane, ROOT)
-        control_plane.kubectl("apply", "-f", str(ROOT / "examples/industrial-ai-cloud/01-regions.yaml"))
-        yield Cluster(control_plane)
+def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
+    with a_site(premises, operator) as cluster:
+        yield cluster
 
 
 def tenant(name: str, *namespaces: str, peering: str = "Allowed", **more: Any) -> dict[str, Any]:

@@ -35,15 +35,21 @@ pytestmark = pytest.mark.timeout(SECONDS + 240)
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
     rules = {"minimumDuration": "1s", "gracePeriod": "2s", "noticeBeforeEnd": "3s", "cleaningGap": "1s"}
     grants = [{"pool": "b200", "guaranteed": 2, "reservable": 24, "spot": 16}]
     objects = (
         pool("b200", B200, headroom=HEADROOM, reservations=rules),
         *(tenant(name, f"{name}-a", f"{name}-b", gpus=grants) for name in TENANTS),
     )
-    with a_site(tmp_path_factory.mktemp("storm-cluster"), *objects, dgx_b200=NODES) as cluster:
+    with a_site(premises, operator, *objects, dgx_b200=NODES) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def _away(operator: OperatorProcess) -> Iterator[None]:
+    with operator.away():
+        yield
 
 
 class Storm:
@@ -154,6 +160,7 @@ class Storm:
         self.kills += 1
 
 
+@pytest.mark.usefixtures("_away")
 def test_nothing_is_promised_twice_in_a_storm(cluster: Cluster, tmp_path: Path) -> None:
     kubeconfig = cluster.control_plane.kubeconfig_for("operator")
     lease = {

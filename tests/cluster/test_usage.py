@@ -24,9 +24,9 @@ QUOTA = "gpu-b200-guaranteed"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
     """A site with 32 B200 GPUs."""
-    with a_site(tmp_path_factory.mktemp("usage-cluster"), pool("b200", B200), dgx_b200=4) as cluster:
+    with a_site(premises, operator, pool("b200", B200), dgx_b200=4) as cluster:
         yield cluster
 
 
@@ -69,6 +69,7 @@ def never_more_than(cluster: Cluster, gpus: int, *namespaces: str) -> Iterator[l
         while not over.is_set():
             quotas = [one for one in cluster.list("resourcequota") if one["metadata"]["name"] == QUOTA]
             seen.append(sum(held(one) for one in quotas if one["metadata"]["namespace"] in namespaces))
+            time.sleep(0.02)
 
     watcher = threading.Thread(target=look)
     watcher.start()

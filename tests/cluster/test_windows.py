@@ -28,15 +28,16 @@ from cluster.site import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.usefixtures("operator")
+    from cluster.operating import OperatorProcess
+
 SPOT = {"gpu-tenancy.dev/tier": "spot"}
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
     """A site with 16 B200 and 16 RTX PRO GPUs; windows of the latter are taken back when nobody uses them."""
     offer = (pool("b200", B200), pool("rtx-pro", RTX_PRO, reservations={**QUICK, "noShowAfter": "6s"}))
-    with a_site(tmp_path_factory.mktemp("windows"), *offer, dgx_b200=2, rtx_pro=2) as cluster:
+    with a_site(premises, operator, *offer, dgx_b200=2, rtx_pro=2) as cluster:
         yield cluster
 
 

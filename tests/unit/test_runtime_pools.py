@@ -14,16 +14,19 @@ from gpu_tenancy.domain.promises import PoolFacts, QuotaKey, State, decide
 from gpu_tenancy.kube.errors import ApiError
 from gpu_tenancy.kube.store import Key
 from gpu_tenancy.observability.metrics import Metrics
-from gpu_tenancy.reconcile.plan import Create, Plan, Update, plan
+from gpu_tenancy.reconcile.plan import Create, Emit, Plan, Update, plan
 from gpu_tenancy.reconcile.reservations import unread
 from gpu_tenancy.reconcile.views import Platform
 from gpu_tenancy.runtime.controllers.binder import Binder
 from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
+from gpu_tenancy.runtime.controllers.quotas import QuotaWriter
 from gpu_tenancy.runtime.controllers.reservations import ReservationController
 from gpu_tenancy.runtime.controllers.tools import Tools
 from gpu_tenancy.runtime.engine import Engine
 from gpu_tenancy.runtime.executor import ExecutionError, Failure
 from gpu_tenancy.runtime.fleet import Fleet
+from gpu_tenancy.runtime.keys import Key as QueueKey
+from gpu_tenancy.runtime.keys import Topic
 from gpu_tenancy.runtime.raises import Raises
 from gpu_tenancy.runtime.world import Broken, World
 from manual_clock import ManualClock
@@ -91,6 +94,12 @@ def observe(world: World) -> None:
     world.reservations.observe(stored("night", "train", spec=asked, status=status))
 
 
+def controller(tools: Tools, fleet: Fleet, decisions: Decisions, raises: Raises) -> PoolController:
+    quotas, reservations = QuotaWriter(tools, raises), ReservationController(tools, decisions)
+    binder = Binder(tools, fleet)
+    return PoolController(tools, fleet, binder, decisions, raises, quotas=quotas, reservations=reservations)
+
+
 def decided(meanwhile: Callable[[Raises], None]) -> tuple[int, int]:
     """Say what the reservation's quota is to allow, and how often pods were looked at."""
 
@@ -102,9 +111,7 @@ def decided(meanwhile: Callable[[Raises], None]) -> tuple[int, int]:
         tools = Tools(world, engine, executor, pods, clock, metrics, Platform(), timedelta(hours=1))
         fleet = Fleet(world, lambda *_: None, lambda: None)
         observe(world)
-        await PoolController(
-            tools, fleet, Binder(tools, fleet), decisions, raises, reservations=ReservationController(tools, decisions)
-        ).reconcile("b200")
+        await controller(tools, fleet, decisions, raises).reconcile("b200")
         decision = decisions.of("b200")
         assert decision is not None
         return decision.allotments[QuotaKey("train", Tier.RESERVED)], pods.looks
@@ -190,8 +197,7 @@ def promised(names: frozenset[str], *, uncertain: bool = False) -> dict[str, lis
         ):
             asked = {"pool": "b200", "gpus": gpus, "window": window}
             world.reservations.observe(stored(name, "train", spec=asked, status=said))
-        reservations = ReservationController(tools, decisions)
-        pools = PoolController(tools, fleet, Binder(tools, fleet), decisions, raises, reservations=reservations)
+        pools = controller(tools, fleet, decisions, raises)
         with pytest.raises(ExecutionError) if names else nullcontext():
             await pools.reconcile("b200")
         return executor.written
@@ -216,3 +222,74 @@ def test_a_reservation_that_cannot_be_written_holds_up_only_those_who_would_have
 
 def test_nothing_more_is_promised_while_it_is_not_known_what_was_written() -> None:
     assert promised(frozenset({"fast"}), uncertain=True) == {}
+
+
+class Watching:
+    """An executor that notes, for each plan, what it writes and who is in line meanwhile; quotas it refuses on demand."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.engine: Engine
+        self.plans: list[tuple[list[str], set[QueueKey]]] = []
+        self._refuses = refuses
+
+    async def execute(self, plan: Plan) -> None:
+        """Note it."""
+        written = [operation.ref.kind for operation in plan.operations if not isinstance(operation, Emit)]
+        if written:
+            self.plans.append((written, set(self.engine.queue._waiting) | set(self.engine.queue._timers)))
+        if self._refuses and "ResourceQuota" in written:
+            ref = next(iter(plan.operations)).ref  # type: ignore[union-attr]
+            raise ExecutionError((Failure(ref, ApiError(409, "Conflict", "changed")),))
+
+
+def opened(executor: Watching, **place: Any) -> set[QueueKey]:
+    """Have a pool decide when a window has begun whose quota stands; say who is in line afterwards."""
+
+    async def run() -> set[QueueKey]:
+        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), Decisions()
+        executor.engine = Engine(clock, metrics)
+        executing: Any = executor
+        pods: Any = Pods(lambda: None)
+        tools = Tools(world, executor.engine, executing, pods, clock, metrics, Platform(), timedelta(hours=1))
+        fleet = Fleet(world, lambda *_: None, lambda: None)
+        observe(world)
+        quota = {"requests.nvidia.com/gpu": "0"}
+        standing = stored("gpu-b200-reserved", "train", spec={"hard": quota}, status={"hard": quota})
+        world.quotas.observe(standing)
+        if place:
+            world.namespaces.observe({"metadata": stored("train")["metadata"] | {"resourceVersion": "2"} | place})
+        await controller(tools, fleet, decisions, raises).reconcile("b200")
+        return set(executor.engine.queue._waiting) | set(executor.engine.queue._timers)
+
+    return asyncio.run(run())
+
+
+TENANT, TOLD = QueueKey(Topic.TENANT, "neura"), QueueKey(Topic.RESERVATIONS, "b200")
+
+
+def test_quotas_are_raised_before_anybody_is_told() -> None:
+    executor = Watching()
+    assert opened(executor) >= {TENANT, TOLD, QueueKey(Topic.WORKLOADS, "train")}
+    assert executor.plans[0] == (["ResourceQuota"], set())
+    assert all("ResourceQuota" not in kinds for kinds, _ in executor.plans[1:])
+
+
+def test_a_quota_that_cannot_be_written_is_left_to_its_tenant() -> None:
+    executor = Watching(refuses=True)
+    assert opened(executor) >= {TENANT, TOLD}
+    assert executor.plans[0][0] == ["ResourceQuota"]
+    assert "GpuPool" in executor.plans[-1][0]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"labels": {"gpu-tenancy.dev/tenant": "neura"}, "deletionTimestamp": "2026-11-22T09:00:00Z"},
+        {"labels": {"gpu-tenancy.dev/tenant": "agile"}},
+    ],
+    ids=["being deleted", "another tenant's"],
+)
+def test_no_quota_is_raised_in_a_namespace_with_which_something_is_the_matter(place: dict[str, Any]) -> None:
+    executor = Watching()
+    opened(executor, **place)
+    assert all("ResourceQuota" not in kinds for kinds, _ in executor.plans)

@@ -14,6 +14,7 @@ from gpu_tenancy.domain.promises import Decision, Figures, QuotaKey
 from gpu_tenancy.kube.store import Key as ObjectKey
 from gpu_tenancy.observability.metrics import Metrics
 from gpu_tenancy.reconcile.views import Platform
+from gpu_tenancy.runtime.controllers.quotas import _Writing
 from gpu_tenancy.runtime.controllers.routes import COUNT, SETTLE, Controllers
 from gpu_tenancy.runtime.controllers.tools import Tools
 from gpu_tenancy.runtime.engine import TELL, Engine
@@ -52,8 +53,10 @@ def reservation(version: int, generation: int = 1, **status: Any) -> dict[str, A
     return {"metadata": metadata("night", version, generation=generation), "spec": spec, "status": status}
 
 
-def queued(change: Callable[[World], None], *before: Callable[[World], None]) -> dict[Key, float]:
-    """Say which keys a change queues, and for how many seconds later."""
+def queued(
+    change: Callable[[World], None], *before: Callable[[World], None], writing: tuple[str, ...] = ()
+) -> dict[Key, float]:
+    """Say which keys a change queues, and for how many seconds later; the pool writes quotas in some namespaces."""
 
     async def run() -> dict[Key, float]:
         world, clock, metrics = World(), ManualClock(), Metrics()
@@ -64,6 +67,7 @@ def queued(change: Callable[[World], None], *before: Callable[[World], None]) ->
         allotments = {QuotaKey("train", Tier.RESERVED): 8}
         decision = Decision(allotments, allotments, {}, {}, Figures(0, 8, 0, None), overcommitted=False, wake=None)
         controllers._decisions.replace("b200", decision, {}, {})
+        controllers._quotas._writing["b200"] = _Writing(set(writing), asyncio.Event())
         for one in before:
             one(world)
         queue = engine.queue
@@ -126,3 +130,18 @@ def test_what_a_reservation_asks_for_is_decided_at_once_and_what_is_said_of_it_o
     said = queued(observes(reservation(2, queuePosition=1)), first)
     assert POOL not in said
     assert said[RESERVATIONS] == pytest.approx(TELL, abs=0.05)
+
+
+def owned(world: World) -> None:
+    world.namespaces.observe(
+        {"metadata": metadata("train", 1, labels={"gpu-tenancy.dev/tenant": "neura"}) | {"namespace": ""}}
+    )
+
+
+def test_a_tenant_is_not_looked_at_for_each_quota_that_its_pool_is_writing():
+    tenant, before = Key(Topic.TENANT, "neura"), (owned, observes(quota(1, 0, 0)))
+    assert tenant in queued(observes(quota(2, 8, 0)), *before)
+    assert tenant in queued(observes(quota(2, 8, 0)), *before, writing=("lab",))
+    during = queued(observes(quota(2, 8, 0)), *before, writing=("train",))
+    assert tenant not in during
+    assert POOL in during

@@ -272,6 +272,7 @@ def test_amounts_alone_are_written_as_the_whole_plan_would(provisioned, gpus):
     assert set(map(repr, plan.operations)) == set(map(repr, whole.operations)) - {
         repr(one) for one in whole.operations if not (isinstance(one, Update) and one.ref in {GUARANTEED, reserved})
     }
+    assert len(plan.stages) == 1
     assert [one.ref for one in plan.operations][-1] == reserved
     for operation in plan.operations:
         provisioned.do(operation)

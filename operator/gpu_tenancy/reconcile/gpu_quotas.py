@@ -65,8 +65,11 @@ class Amount(NamedTuple):
 
 
 def plan_amounts(amounts: Iterable[Amount]) -> Plan:
-    """Have quotas allow what their pools allot, and nothing else: what a window waits for at its start."""
-    stages: dict[Step, list[Operation]] = {Step.LESS: [], Step.MORE: []}
+    """Have quotas allow what their pool allots, and nothing else: what a window waits for at its start.
+
+    Raises are paid for from what no quota holds, so they need not wait for what is given back; that only goes first.
+    """
+    steps: dict[Step, list[Operation]] = {Step.LESS: [], Step.MORE: []}
     for quota, resource, gpus in amounts:
         key, standing = quota_key(resource), Standing(quota, quota.manifest)
         hard = standing.manifest["spec"].get("hard", {}).get(key)
@@ -74,8 +77,8 @@ def plan_amounts(amounts: Iterable[Amount]) -> Plan:
             continue
         patch = {"spec": {"hard": {key: str(gpus)}}}
         step, operation = update(standing, patch, patch, steady=False)
-        stages[step].append(operation)
-    return plan(*stages.values())
+        steps[step].append(operation)
+    return plan([*steps[Step.LESS], *steps[Step.MORE]])
 
 
 def limits_of(

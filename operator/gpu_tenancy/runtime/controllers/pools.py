@@ -1,6 +1,6 @@
-"""Pools: facts are gathered, the decision is made and published, and what it promises written down.
+"""Pools: facts are gathered, the decision is made and published, quotas allow it, and what it promises is written down.
 
-Quotas the tenants' plans write, and whatever else is to be said of reservations their own controller.
+Whatever else is to be said of reservations their own controller says.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gpu_tenancy.domain.promises import Decision, Series, Verdict
     from gpu_tenancy.reconcile.plan import Plan
     from gpu_tenancy.runtime.controllers.binder import Binder
+    from gpu_tenancy.runtime.controllers.quotas import QuotaWriter
     from gpu_tenancy.runtime.controllers.reservations import ReservationController
     from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.fleet import Fleet
@@ -109,6 +110,7 @@ class PoolController:
         decisions: Decisions,
         raises: Raises,
         *,
+        quotas: QuotaWriter,
         reservations: ReservationController,
     ) -> None:
         self._world = tools.world
@@ -121,6 +123,7 @@ class PoolController:
         self._binder = binder
         self._decisions = decisions
         self._raises = raises
+        self._quotas = quotas
         self._reservations = reservations
         self._charges = decisions.charges
         self._meter = decisions.meter
@@ -128,7 +131,7 @@ class PoolController:
     async def reconcile(
         self, name: str, *, looked: bool = False, contested: Mapping[str, Verdict] | None = None
     ) -> None:
-        """Decide anew, queue whom it concerns, and write down what is promised.
+        """Decide anew, have quotas allow it, queue whom it concerns, and write down what is promised.
 
         Nothing may happen between what is read and the decision that is published: a quota that is raised meanwhile, by
         the decision before, would be promised twice.
@@ -159,7 +162,7 @@ class PoolController:
         windows = spread(reservations, self._world.owner, pool.spec.reservations, now)
         open_ = {uid: one for uid, one in windows.items() if uid not in contested}
         bookings = (*(booking for one in open_.values() for booking in one.bookings), *self._unread(name, contested))
-        next_charge = self._charge(pool, tenants, windows, now)
+        charged, next_charge = self._charge(pool, tenants, windows, now)
         facts = PoolFacts(
             spec=pool.spec,
             capacity=capacity,
@@ -177,9 +180,12 @@ class PoolController:
         decision = _together(self._binder.bind(pool, facts, decision), open_, contested)
         asked = {one.uid: one.generation for one in reservations if one.uid in open_}
         generations = {tenant.name: (tenant.uid, tenant.generation) for tenant in tenants.values()}
-        self._publish(name, decision, generations, asked)
-        self._engine.queue.add_after(Key(Topic.RESERVATIONS, name), TELL)
-        next_reading = self._read_meter(pool, tenants, windows, {one.uid: one for one in reservations}, now)
+        concerned, coming = self._publish(name, decision, generations, asked)
+        try:
+            await self._quotas.write(pool, decision)
+        finally:
+            self._tell(name, concerned | charged, coming)
+        next_reading = self._read_meter(pool, tenants, windows, {one.uid: one for one in reservations})
         wakes = [at for at in (decision.wake, next_charge, next_reading) if at is not None]
         self._engine.alarms.set(Key(Topic.POOL, name), min(wakes, default=None))
         self._measure(pool, capacity, decision)
@@ -219,19 +225,20 @@ class PoolController:
 
     def _charge(
         self, pool: Pool, tenants: Mapping[str, Tenant], windows: Mapping[str, Series], now: datetime
-    ) -> datetime | None:
-        """Keep budgets up to date, have written what is new, and say when to look again."""
+    ) -> tuple[set[str], datetime | None]:
+        """Keep budgets up to date; name the tenants with something new to write, and say when to look again."""
         by_tenant: defaultdict[str, list[Booking]] = defaultdict(list)
         for each in windows.values():
             by_tenant[each.whole.tenant] += each.bookings
+        news: set[str] = set()
         budgets: list[Booking] = []
         for name, tenant in tenants.items():
             grant = next(grant for grant in tenant.spec.gpus if grant.pool == pool.name)
             if self._charges.update(tenant, grant, by_tenant[name], pool.spec.reservations, now):
-                self._engine.queue.add(Key(Topic.TENANT, name))
+                news.add(name)
             if grant.gpuHours is not None:
                 budgets += by_tenant[name]
-        return next_fixed(budgets, pool.spec.reservations, now)
+        return news, next_fixed(budgets, pool.spec.reservations, now)
 
     def _read_meter(
         self,
@@ -239,9 +246,9 @@ class PoolController:
         tenants: Mapping[str, Tenant],
         windows: Mapping[str, Series],
         reservations: Mapping[str, Reservation],
-        now: datetime,
     ) -> datetime | None:
         """Count what was used until now, have written what is new, and say when to look again."""
+        now = self._clock.now()
         present = tuple(one.present(now) for one in windows.values())
         reading = self._reading(pool.name, present)
         for name in self._meter.read(pool.name, reading, tenants.values(), reservations, now):
@@ -342,8 +349,12 @@ class PoolController:
 
     def _publish(
         self, pool: str, decision: Decision, generations: dict[str, tuple[str, int]], asked: dict[str, int]
-    ) -> None:
-        """Replace the decision and queue whoever reads another one now."""
+    ) -> tuple[set[str], set[str]]:
+        """Replace the decision, and have whoever has to go sent away.
+
+        Returns:
+            The tenants that read another decision now, and the namespaces in which somebody comes.
+        """
         before = self._decisions.of(pool)
         tenants = self._decisions.replace(pool, decision, generations, asked)
         verdicts = {} if before is None else before.verdicts
@@ -353,14 +364,23 @@ class PoolController:
         for key in decision.allotments.keys() | allotted.keys():
             if decision.allotments.get(key) != allotted.get(key):
                 tenants.add(self._world.owner(key.namespace))
-        for tenant in tenants - {""}:
-            self._engine.queue.add(Key(Topic.TENANT, tenant))
+        coming: set[str] = set()
         for entry in self._world.reservations.by("pool", pool):
             verdict, old = decision.verdicts.get(entry.uid), verdicts.get(entry.uid)
             if verdict is not None and (old is None or _phase(verdict) != _phase(old)):
-                # Who comes waits for the quotas, who goes does not.
-                comes = verdict.state is State.ACTIVE and not verdict.draining
-                self._engine.queue.add_after(Key(Topic.WORKLOADS, entry.key.namespace), TELL if comes else 0.0)
+                if verdict.state is State.ACTIVE and not verdict.draining:
+                    coming.add(entry.key.namespace)
+                else:
+                    self._engine.queue.add(Key(Topic.WORKLOADS, entry.key.namespace))
+        return tenants - {""}, coming
+
+    def _tell(self, pool: str, tenants: Iterable[str], coming: Iterable[str]) -> None:
+        """Queue whoever goes by a decision that was enforced; who comes and what is said wait until quotas are counted."""
+        for tenant in tenants:
+            self._engine.queue.add(Key(Topic.TENANT, tenant))
+        for namespace in coming:
+            self._engine.queue.add_after(Key(Topic.WORKLOADS, namespace), TELL)
+        self._engine.queue.add_after(Key(Topic.RESERVATIONS, pool), TELL)
 
     def _plan_pool(self, pool: Pool, capacity: PoolCapacity, decision: Decision, now: datetime) -> Plan:
         view = PoolView(

@@ -17,6 +17,7 @@ from gpu_tenancy.runtime.controllers.binder import Binder
 from gpu_tenancy.runtime.controllers.nodes import NodeController
 from gpu_tenancy.runtime.controllers.peerings import PeeringController
 from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
+from gpu_tenancy.runtime.controllers.quotas import QuotaWriter
 from gpu_tenancy.runtime.controllers.regions import RegionController
 from gpu_tenancy.runtime.controllers.reservations import ReservationController
 from gpu_tenancy.runtime.controllers.tenants import TenantController
@@ -60,13 +61,16 @@ class Controllers:
         decisions, raises, remainders = Decisions(), Raises(tools.client.write_timeout), Remainders()
         reservations = ReservationController(tools, decisions)
         self._decisions = decisions
+        self._quotas = quotas = QuotaWriter(tools, raises)
         audits = Audits()
         self._peers = peers = Peers(world)
         self._workloads = WorkloadController(tools, decisions, remainders)
         self._audits = AuditController(tools, fleet, audits)
         self._by_topic: Mapping[Topic, Controller] = {
             Topic.REGION: RegionController(tools, fleet),
-            Topic.POOL: PoolController(tools, fleet, binder, decisions, raises, reservations=reservations),
+            Topic.POOL: PoolController(
+                tools, fleet, binder, decisions, raises, quotas=quotas, reservations=reservations
+            ),
             Topic.WORKLOADS: self._workloads,
             Topic.TENANT: TenantController(
                 tools, fleet, decisions, raises, peers=peers, remainders=remainders, audits=audits
@@ -239,8 +243,10 @@ class Controllers:
         return pools
 
     def _quota_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
-        self._child_changed(key, old, new)
-        for pool in {entry.value.pool for entry in (old, new) if entry is not None and entry.value.pool is not None}:
+        pools = {entry.value.pool for entry in (old, new) if entry is not None and entry.value.pool is not None}
+        if not any(self._quotas.is_at(pool, key.namespace) for pool in pools):
+            self._child_changed(key, old, new)
+        for pool in pools:
             if self._matters(pool, key.namespace, old, new):
                 self._add_soon(Topic.POOL, [pool])
             else:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.api.resource import Resource
 from gpu_tenancy.api.tenant import GrantStatus
 from gpu_tenancy.domain.conditions import find
 from gpu_tenancy.domain.contract import Standing, promised_until
@@ -14,7 +12,6 @@ from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.observability.metrics import QuotaSeries
 from gpu_tenancy.reconcile.exclusive import named
-from gpu_tenancy.reconcile.gpu_quotas import Amount, plan_amounts
 from gpu_tenancy.reconcile.isolation import Memory
 from gpu_tenancy.reconcile.tenants import look_again, plan_failure, plan_tenant
 from gpu_tenancy.reconcile.views import TenantView
@@ -23,7 +20,7 @@ from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.world import Broken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from gpu_tenancy.runtime.controllers.audits import Audits
     from gpu_tenancy.runtime.controllers.pools import Decisions
@@ -64,16 +61,10 @@ class TenantController:
         self._memories: dict[str, Memory] = {}
 
     async def reconcile(self, name: str) -> None:
-        """Bring the tenant's namespaces and all that is in them in line with its spec and its pools' decisions.
-
-        What its quotas are to allow comes first, and the rest once the quotas of all others in line are written, too.
-        """
+        """Bring the tenant's namespaces and all that is in them in line with its spec and its pools' decisions."""
         entry = self._world.tenants.get(name)
         tenant = None if entry is None else entry.value
         if self._waits_for_pools(tenant):
-            return
-        if isinstance(tenant, Resource) and await self._allow(tenant):
-            self._engine.queue.add(Key(Topic.TENANT, name))
             return
         view = self._view(name)
         self._engine.alarms.set(Key(Topic.TENANT, name), view.contract.wake)
@@ -88,36 +79,6 @@ class TenantController:
             raise
         self._engine.alarms.set(Key(Topic.TENANT, name), look_again(view, self._clock.now()))
         self._measure(name, view)
-
-    async def _allow(self, tenant: Tenant) -> bool:
-        """Write what pools have newly allotted; say whether anything was written.
-
-        What cannot be written is left to the whole plan, which has its say on that.
-        """
-        plan = plan_amounts(self._amounts(tenant))
-        with suppress(ExecutionError), self._raises.of(plan):
-            await self._executor.execute(plan)
-            return bool(plan.stages)
-        return False
-
-    def _amounts(self, tenant: Tenant) -> Iterator[Amount]:
-        """List the quotas in the tenant's own namespaces that allow something else than their pools allot."""
-        if tenant.name in self._world.refusals():
-            return
-        pools = self._world.pool_specs()
-        for namespace in tenant.spec.namespaces:
-            place = self._world.namespaces.get(namespace.name)
-            if place is None or place.value.deleting or self._world.owner(namespace.name) != tenant.name:
-                continue
-            for entry in self._world.quotas.by("namespace", namespace.name):
-                quota = entry.value
-                if quota.pool is None or quota.tier is None or quota.pool not in pools:
-                    continue
-                if (decision := self._decisions.of(quota.pool)) is None:
-                    continue
-                gpus = decision.allotments.get(QuotaKey(namespace.name, quota.tier), quota.hard)
-                if gpus != quota.hard:
-                    yield Amount(quota.observed, pools[quota.pool].resourceName, gpus)
 
     def _waits_for_pools(self, tenant: Tenant | Broken | None) -> bool:
         """Leave the tenant to the pools that do not know its spec yet: once they have decided they queue it again."""

@@ -116,7 +116,7 @@ class Racks(RuleBasedStateMachine):
                 assert found.ledger is not None
                 if self.undisturbed:
                     assert found.degraded == "", "nobody loses anything to anybody else"
-                    if found.ledger == replace(one.ledger, domain=found.ledger.domain):
+                    if found.ledger == one.ledger._replace(domain=found.ledger.domain):
                         assert found.ledger.domain == one.ledger.domain
                 if one.ledger.window.start <= self.now:
                     assert found.ledger.domain == one.ledger.domain
@@ -143,7 +143,7 @@ def test_a_request_is_accepted_exactly_when_some_domain_holds_it_all_the_time(ot
     held = []
     for number, (count, start, length, rack) in enumerate(others):
         one = accepted(booking(f"r{number}", spec(count, start, start + length), "b"), start, start + length)
-        held.append(replace(one, ledger=replace(one.ledger, domain=f"rack-{rack}")))
+        held.append(replace(one, ledger=one.ledger._replace(domain=f"rack-{rack}")))
     count, start, length = asked
     one, capacity = booking("new", spec(count, start, start + length), "a"), racks(*left, total=sum(SIZES))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +26,7 @@ from gpu_tenancy.domain.promises import (
     State,
     Verdict,
     decide,
+    register,
 )
 from gpu_tenancy.domain.promises.quotas import Wish, allot, targets_of
 from promise_facts import LONG_AGO, NOW, booking, capacity, grant, hour, pool, rules, settled, spec, window
@@ -68,10 +71,10 @@ def faithful(draw: st.DrawFn, asked: GpuReservationSpec) -> Ledger:
     """Promise what is asked for."""
     when, other = asked.window, draw(ledgers)
     if when.start is not None:
-        return replace(other, window=other.window._replace(start=when.start, end=when.end), gpus=asked.gpus)
+        return other._replace(window=other.window._replace(start=when.start, end=when.end), gpus=asked.gpus)
     slots = (when.notAfter - when.duration - when.notBefore) // timedelta(seconds=SLOT)
     start = when.notBefore + timedelta(seconds=SLOT * draw(st.integers(0, slots)))
-    return replace(other, window=other.window._replace(start=start, end=start + when.duration), gpus=asked.gpus)
+    return other._replace(window=other.window._replace(start=start, end=start + when.duration), gpus=asked.gpus)
 
 
 HOMES = {"a": "a", "a-2": "a", "b": "b", "c": "c"}
@@ -264,6 +267,40 @@ def test_the_order_of_the_input_does_not_matter(one, random) -> None:
     other = replace(one, grants=shuffled(one.grants), bookings=shuffled(one.bookings), standing=shuffled(one.standing))
 
     assert decide(other, NOW) == decide(one, NOW)
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> PoolFacts:
+    """Draw a pool in which many ask, most of them for a fixed window and some of them together."""
+    asking = [
+        replace(
+            draw(bookings(f"r{number}", homes=ANYWHERE, ledger=draw(st.sampled_from(["none", "none", "any"])))),
+            series=draw(st.sampled_from(["", "", "", "", "s"])),
+        )
+        for number in range(draw(st.integers(0, 16)))
+    ]
+    return replace(draw(facts()), bookings=tuple(asking))
+
+
+def without_offers(decision: Decision) -> Decision:
+    def told(text: str) -> str:
+        return re.sub("; (earliest fit|nothing fits until) .*", "", text)
+
+    def verdict(found: Verdict) -> Verdict:
+        refusal = found.refusal and replace(found.refusal, offers=(), message=told(found.refusal.message))
+        return found._replace(refusal=refusal, message=told(found.message))
+
+    return replace(decision, verdicts={uid: verdict(found) for uid, found in decision.verdicts.items()})
+
+
+@given(crowds())
+@settings(max_examples=300)
+def test_many_at_once_get_what_they_would_get_one_after_the_other(one) -> None:
+    """Only that what is offered to those who are refused leaves out what others got at the same time."""
+    with mock.patch.object(register, "MANY", 1):
+        together = decide(one, NOW)
+
+    assert without_offers(together) == without_offers(decide(one, NOW))
 
 
 @given(facts())

@@ -29,7 +29,7 @@ def decided(*bookings: Booking, at: float = 0, **fields: Any) -> Decision:
 
 def homed(name: str, gpus: int, start: float, end: float, domain: str, *, at: float = -1) -> Booking:
     one = accepted(booking(name, spec(gpus, start, end)), start, end, at=at)
-    return replace(one, ledger=replace(one.ledger, domain=domain))
+    return replace(one, ledger=one.ledger._replace(domain=domain))
 
 
 class TestWholeNodes:

@@ -62,7 +62,7 @@ class TestPromises:
 
     def test_a_change_keeps_the_nodes(self) -> None:
         one = accepted(asking("r", 8, -1, 2), -1, 2)
-        one = replace(one, ledger=replace(one.ledger, nodes=("n1", "n2")))
+        one = replace(one, ledger=one.ledger._replace(nodes=("n1", "n2")))
         longer = changed(one, spec(8, -1, 4, exclusivity="Node"))
 
         assert decide(facts(longer), NOW).verdicts["r"].ledger.nodes == ("n1", "n2")

@@ -938,8 +938,8 @@ class TestNoShows:
         assert decide(world, hour(0.59)).verdicts["r"].state is State.ACTIVE
         assert decide(world, hour(0.59)).wake == hour(0.6)
         found = decide(replace(world, bookings=(self.ONE, other)), hour(0.6)).verdicts
-        assert found["r"].ledger == replace(
-            self.ONE.ledger, window=window(0, 0.6), forfeited=16 * 33840, ended="NoShow"
+        assert found["r"].ledger == self.ONE.ledger._replace(
+            window=window(0, 0.6), forfeited=16 * 33840, ended="NoShow"
         )
         assert (found["r"].state, found["r"].message[-41:]) == (
             State.COMPLETED,
@@ -992,7 +992,7 @@ class TestKeeping:
         decision = decide(world, hour(self.DRAIN))
         found = decision.verdicts["r"]
 
-        assert found.ledger == replace(self.ONE.ledger, window=window(0, 10 + 1 / 6), kept=600)
+        assert found.ledger == self.ONE.ledger._replace(window=window(0, 10 + 1 / 6), kept=600)
         assert (found.draining, decision.wake) == (False, hour(10))
         assert reserved(decision, "neura") == 16
         again = decide(settled(world, decision), hour(10))
@@ -1007,7 +1007,7 @@ class TestKeeping:
         decision = decide(world, hour(10 - minute))
 
         assert before.wake == hour(10 - minute)
-        assert decision.verdicts["r"].ledger == replace(self.ONE.ledger, window=window(0, 10 + minute), kept=60)
+        assert decision.verdicts["r"].ledger == self.ONE.ledger._replace(window=window(0, 10 + minute), kept=60)
         assert decision.wake == hour(10)
 
     @pytest.mark.parametrize(
@@ -1051,7 +1051,7 @@ class TestKeeping:
         assert decision.verdicts["r"].draining
 
     def test_a_change_counts_from_what_was_asked_for(self) -> None:
-        kept = replace(self.ONE, ledger=replace(self.ONE.ledger, window=window(0, 11), kept=3600))
+        kept = replace(self.ONE, ledger=self.ONE.ledger._replace(window=window(0, 11), kept=3600))
 
         assert verdict(kept, spec=self.SPEC, at=10).ledger == kept.ledger
         longer = changed(kept, spec(16, 0, 12, keep=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -88,7 +87,7 @@ def told(plan: Plan) -> set[str]:
             {"ReservationCompleted"},
         ),
         (
-            Verdict(State.COMPLETED, "Completed", "", replace(LEDGER, ended="NoShow")),
+            Verdict(State.COMPLETED, "Completed", "", LEDGER._replace(ended="NoShow")),
             False,
             {"Ready": ("True", "Completed"), "Active": ("False", "NoShow")},
             {"ReservationCompleted", "ReservationTakenBack"},
@@ -201,14 +200,14 @@ def test_a_reservation_of_a_pool_that_does_not_exist_is_refused_and_keeps_what_i
     [
         (LEDGER, Turn.OTHERS),
         (None, Turn.GIVES),
-        (replace(LEDGER, gpus=4), Turn.GIVES),
-        (replace(LEDGER, gpus=9), Turn.OTHERS),
-        (replace(LEDGER, window=Window(WINDOW.start, WINDOW.end - timedelta(minutes=1))), Turn.GIVES),
-        (replace(LEDGER, window=Window(WINDOW.start, WINDOW.end + timedelta(minutes=1))), Turn.OTHERS),
-        (replace(LEDGER, window=Window(WINDOW.start - timedelta(minutes=1), WINDOW.end)), Turn.OTHERS),
-        (replace(LEDGER, window=Window(WINDOW.start + timedelta(days=1), WINDOW.end + timedelta(days=1))), Turn.MOVES),
-        (replace(LEDGER, gpus=9, window=Window(WINDOW.start, WINDOW.end - timedelta(minutes=1))), Turn.MOVES),
-        (replace(LEDGER, domain="rack-2"), Turn.MOVES),
+        (LEDGER._replace(gpus=4), Turn.GIVES),
+        (LEDGER._replace(gpus=9), Turn.OTHERS),
+        (LEDGER._replace(window=Window(WINDOW.start, WINDOW.end - timedelta(minutes=1))), Turn.GIVES),
+        (LEDGER._replace(window=Window(WINDOW.start, WINDOW.end + timedelta(minutes=1))), Turn.OTHERS),
+        (LEDGER._replace(window=Window(WINDOW.start - timedelta(minutes=1), WINDOW.end)), Turn.OTHERS),
+        (LEDGER._replace(window=Window(WINDOW.start + timedelta(days=1), WINDOW.end + timedelta(days=1))), Turn.MOVES),
+        (LEDGER._replace(gpus=9, window=Window(WINDOW.start, WINDOW.end - timedelta(minutes=1))), Turn.MOVES),
+        (LEDGER._replace(domain="rack-2"), Turn.MOVES),
     ],
 )
 def test_what_gives_back_is_written_before_what_others_may_take_of_it(after: Ledger | None, expected: Turn) -> None:

@@ -90,7 +90,10 @@ class HourBudget:
 
     def left(self, at: int) -> int:
         """Say how many GPU-seconds are left in the period of an instant."""
-        return max(0, self.hours.limit * _HOUR - self._booked[period_of(at, self._period)[0]])
+        return max(0, self._left(at))
+
+    def _left(self, at: int) -> int:
+        return self.hours.limit * _HOUR - self._booked[period_of(at, self._period)[0]]
 
     def exceeded(self, booked: Booked) -> int | None:
         """Give an instant of the first period whose limit one more window would exceed, or None if it fits."""
@@ -98,7 +101,7 @@ class HourBudget:
 
     def _exceeded(self, booked: Booked) -> Iterator[int]:
         for start, end in self._parts(booked.start, booked.end):
-            if (end - start) * booked.gpus > self.left(start):
+            if (end - start) * booked.gpus > self._left(start):
                 yield start
 
     def earliest(self, gpus: int, duration: int, not_before: int, not_after: int, step: int = 1) -> int | None:

@@ -8,11 +8,12 @@ where it begins and where it ends, and passes over everything in between by thes
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from itertools import accumulate
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ENDLESS = 1 << 40
 """Later than any instant that anyone asks about."""
@@ -32,6 +33,9 @@ class _Leaf:
     def __init__(self, starts: list[int], values: list[int]) -> None:
         self.starts = starts
         self.values = self.lows = self.highs = values
+
+    def all(self, raised: int) -> Iterator[tuple[int, int]]:
+        return zip(self.starts, [value + raised for value in self.values], strict=True)
 
     def split(self) -> _Leaf:
         half = len(self.starts) // 2
@@ -103,6 +107,10 @@ class _Branch:
         self.starts: list[int] = [part.starts[0] for part in parts]
         self.lows: list[int] = [min(part.lows) + more for part, more in zip(parts, raised, strict=True)]
         self.highs: list[int] = [max(part.highs) + more for part, more in zip(parts, raised, strict=True)]
+
+    def all(self, raised: int) -> Iterator[tuple[int, int]]:
+        for part, more in zip(self.parts, self.raised, strict=True):
+            yield from part.all(raised + more)
 
     def split(self) -> _Branch:
         half = len(self.parts) // 2
@@ -202,15 +210,7 @@ class Steps:
     """
 
     def __init__(self, changes: Mapping[int, int]) -> None:
-        instants = [at for at in sorted(changes) if changes[at]]
-        starts, values = [-ENDLESS, *instants], [0, *accumulate(changes[at] for at in instants)]
-        half = max(2, _WIDTH // 2)  # room to grow
-        parts: list[_Node] = [
-            _Leaf(starts[at : at + half], values[at : at + half]) for at in range(0, len(starts), half)
-        ]
-        while len(parts) > 1:
-            parts = [_branch(parts[at : at + half]) for at in range(0, len(parts), half)]
-        self._root = parts[0]
+        self._root = _tree(changes)
 
     def add(self, start: int, end: int, amount: int) -> None:
         """Change the value over [start, end), which is not empty; an end that is endless is none."""
@@ -218,6 +218,14 @@ class Steps:
         if len(self._root.starts) > _WIDTH:
             earlier = self._root
             self._root = _branch([earlier, earlier.split()])
+
+    def add_all(self, changes: Mapping[int, int]) -> None:
+        """Change the value by so much from each instant on: by itself it takes as long as making it anew."""
+        before, total = 0, Counter(changes)
+        for start, value in self._root.all(0):
+            total[start] += value - before
+            before = value
+        self._root = _tree(total)
 
     def forget(self, until: int) -> None:
         """Drop the steps that are over at an instant; what is asked about earlier ones means nothing any more."""
@@ -238,6 +246,16 @@ class Steps:
     def last(self, start: int, end: int, level: int, *, reached: bool) -> int | None:
         """Say when the last step that touches [start, end) and reaches a level, or does not, ends."""
         return self._root.last(start, end, level, ENDLESS, reached=reached)
+
+
+def _tree(changes: Mapping[int, int]) -> _Node:
+    instants = [at for at in sorted(changes) if changes[at]]
+    starts, values = [-ENDLESS, *instants], [0, *accumulate(changes[at] for at in instants)]
+    half = max(2, _WIDTH // 2)  # room to grow
+    parts: list[_Node] = [_Leaf(starts[at : at + half], values[at : at + half]) for at in range(0, len(starts), half)]
+    while len(parts) > 1:
+        parts = [_branch(parts[at : at + half]) for at in range(0, len(parts), half)]
+    return parts[0]
 
 
 def _branch(parts: list[_Node]) -> _Branch:

@@ -88,7 +88,7 @@ def with_nodes(decision: Decision, wanted: Iterable[Exclusive], bound: Mapping[s
         if verdict.state is State.ACTIVE and len(nodes) < one.nodes and not degraded:
             where = f" of NVLink domain {one.domain}" if one.domain else ""
             degraded = f"{len(nodes)} of {one.nodes} nodes are there: no other node{where} can be used now"
-        ledger = None if verdict.ledger is None else replace(verdict.ledger, nodes=nodes)
+        ledger = None if verdict.ledger is None else verdict.ledger._replace(nodes=nodes)
         verdicts[one.uid] = verdict._replace(ledger=ledger, degraded=degraded)
     return replace(decision, verdicts=verdicts)
 

@@ -13,12 +13,11 @@ from gpu_tenancy.domain.capacity import promisable_over_time
 from gpu_tenancy.domain.promises.domains import Domains
 from gpu_tenancy.domain.promises.requests import Desk
 from gpu_tenancy.domain.promises.rules import NotAccepted
-from gpu_tenancy.domain.promises.windows import follow
+from gpu_tenancy.domain.promises.windows import Rules, follow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gpu_tenancy.api.pool import ReservationRules
     from gpu_tenancy.domain.promises.facts import Booking, PoolFacts
     from gpu_tenancy.domain.promises.windows import Held
 
@@ -39,7 +38,7 @@ class Book:
 
     def __init__(self, facts: PoolFacts, now: int, held: Iterable[Held] = (), guaranteed: int = 0) -> None:
         self._now = now
-        self._rules = facts.spec.reservations
+        self._rules = Rules.of(facts.spec.reservations)
         domains = Domains(facts.capacity.domains, now)
         self._held, self.homeless = _housed({one.booking.uid: one for one in held}, domains, now)
         levels = promisable_over_time(facts.capacity, facts.spec)
@@ -81,10 +80,20 @@ class Book:
         self.homeless -= {one.booking.uid for one in taken}
         return taken
 
-    def keep(self, uid: str, rules: ReservationRules) -> Held:
+    def accept_uncontested(self, bookings: Sequence[Booking]) -> list[Held]:
+        """Promise at once to those of many simple requests that fit beside all of the others."""
+        taken = self._desk.take_uncontested(bookings)
+        self._held |= {one.booking.uid: one for one in taken}
+        return taken
+
+    def is_simple(self, booking: Booking) -> bool:
+        """Say whether that can be asked for a request that holds nothing yet."""
+        return self._desk.is_simple(booking)
+
+    def keep(self, uid: str) -> Held:
         """Let a window go on for as long as its pods have to go, if it could be extended so."""
         held = self._held[uid]
-        self._held[uid] = self._desk.keep(held, held.step(rules))
+        self._held[uid] = self._desk.keep(held, held.step(self._rules))
         return self._held[uid]
 
     @property

@@ -13,12 +13,12 @@ from gpu_tenancy.domain.promises.facts import Decision, Figures, QuotaKey
 from gpu_tenancy.domain.promises.guarantees import Guarantees
 from gpu_tenancy.domain.promises.quotas import Wish, allot, targets_of
 from gpu_tenancy.domain.promises.register import Register
+from gpu_tenancy.domain.promises.windows import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from gpu_tenancy.api.pool import GpuPoolSpec
     from gpu_tenancy.domain.promises.facts import PoolFacts, StandingQuota
     from gpu_tenancy.domain.promises.windows import Held
 
@@ -51,7 +51,7 @@ def decide(facts: PoolFacts, now: datetime) -> Decision:
     backed = _back(begun, guarantees.unbacked)
     wishes = [
         *guarantees.standing_wishes(),
-        *_reserved(begun, backed, facts.spec, at),
+        *_reserved(begun, backed, Rules.of(facts.spec.reservations), at),
         *guarantees.further_wishes(),
     ]
     targets = targets_of(facts.standing, wishes)
@@ -115,7 +115,7 @@ def _back(begun: Iterable[Held], left: int) -> dict[str, int]:
     return backed
 
 
-def _reserved(begun: Iterable[Held], backed: Mapping[str, int], spec: GpuPoolSpec, now: int) -> Iterator[Wish]:
+def _reserved(begun: Iterable[Held], backed: Mapping[str, int], rules: Rules, now: int) -> Iterator[Wish]:
     """Give what quotas should allow for windows that are open; from the drain on nothing new starts in them.
 
     A quota follows the ledger, never runs ahead of it: what is promised in this decision opens with the next one, when
@@ -123,7 +123,7 @@ def _reserved(begun: Iterable[Held], backed: Mapping[str, int], spec: GpuPoolSpe
     """
     for one in begun:
         written = one.booking.ledger
-        open_ = now < one.drain(spec.reservations)
+        open_ = now < one.drain(rules)
         if open_ and written is not None and seconds(written.window.start) <= now:
             yield Wish(QuotaKey(one.booking.namespace, Tier.RESERVED), min(backed[one.booking.uid], written.gpus))
 
@@ -146,7 +146,7 @@ def _figures(
 
 def _wake(facts: PoolFacts, lasting: Iterable[Held], others: Iterable[int], now: int) -> datetime | None:
     """Find the next instant at which time alone changes something."""
-    rules = facts.spec.reservations
+    rules = Rules.of(facts.spec.reservations)
     instants = [
         *(one.next_turn(rules, now) for one in lasting),
         *(seconds(at) for window in facts.spec.maintenance for at in (window.start, window.end)),

@@ -83,8 +83,7 @@ class Window(NamedTuple):
     end: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(NamedTuple):
     """What was promised to a reservation, as its status says. It keeps its place.
 
     Attributes:

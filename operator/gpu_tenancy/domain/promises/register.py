@@ -11,7 +11,7 @@ from gpu_tenancy.domain.promises.facts import Reason
 from gpu_tenancy.domain.promises.idle import Idle
 from gpu_tenancy.domain.promises.rules import NotAccepted
 from gpu_tenancy.domain.promises.verdicts import Lacks, promised, refusal_of, refused, waiting
-from gpu_tenancy.domain.promises.windows import Held, follow
+from gpu_tenancy.domain.promises.windows import Held, Rules, follow
 from gpu_tenancy.domain.promises.wording import Wording
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_ASKING = 200
 """How many reservations of one tenant are considered in one decision: each of them costs everybody time."""
+MANY = 100
+"""So many simple requests in a row are looked at together first, since a calendar is made anew for it."""
 _TOO_MANY = f"{MAX_ASKING} of your reservations wait for an answer in this pool already: delete some of those that wait"
 
 
@@ -39,8 +41,7 @@ class Register:
 
     def __init__(self, facts: PoolFacts, now: int) -> None:
         self._now = now
-        self._rules = facts.spec.reservations
-        self._gap = seconds(facts.spec.reservations.cleaningGap)
+        self._rules = Rules.of(facts.spec.reservations)
         self._wording = Wording(facts.spec)
         self._bookings = facts.bookings
         self._idle = Idle(facts, now)
@@ -54,7 +55,7 @@ class Register:
         """Take in what was promised or refused, and say whether it asks for something that was not."""
         asks = booking.ledger is None
         if booking.ledger is not None:
-            held, asks = follow(Held.of(booking, booking.ledger, self._gap), self._rules, self._now)
+            held, asks = follow(Held.of(booking, booking.ledger, self._rules.gap), self._rules, self._now)
             self.held[booking.uid] = self._idle.judge(booking, held)
             asks = asks and self.held[booking.uid] is held
         if asks and booking.refusal is not None and booking.refusal.holds(booking):
@@ -87,22 +88,32 @@ class Register:
         """
         asking, self._asking, self.waits = self._asking, [], {}
         got = False
-        for _, together in groupby(asking, lambda booking: booking.series or booking.uid):
-            party = list(together)
-            try:
-                taken = book.accept_all(party)
-            except NotAccepted as outcome:
-                for booking in party:
-                    self._turn_away(booking, self.held.get(booking.uid), outcome)
-            else:
-                got = True
-                for one in taken:
-                    self.held[one.booking.uid] = one
-                    self.refusals.pop(one.booking.uid, None)  # it waited in an earlier turn
+        for simple, some in groupby(asking, lambda one: one.uid not in self.held and book.is_simple(one)):
+            line = list(some)
+            if simple and len(line) >= MANY:
+                got = self._take_in(book.accept_uncontested(line)) or got
+                line = [one for one in line if one.uid not in self.held]
+            for _, together in groupby(line, lambda one: one.series or one.uid):
+                got = self._ask(book, list(together)) or got
         if keeping and not got:
             self._keep(book)
         book.drop_claims()
         return got
+
+    def _ask(self, book: Book, party: list[Booking]) -> bool:
+        try:
+            return self._take_in(book.accept_all(party))
+        except NotAccepted as outcome:
+            for booking in party:
+                self._turn_away(booking, self.held.get(booking.uid), outcome)
+            return False
+
+    def _take_in(self, taken: Iterable[Held]) -> bool:
+        got = {one.booking.uid: one for one in taken}
+        self.held |= got
+        for uid in got.keys() & self.refusals.keys():  # they waited in an earlier turn
+            del self.refusals[uid]
+        return bool(got)
 
     def _keep(self, book: Book) -> None:
         """Let windows that are about to end go on for a step where nobody else wants the GPUs."""
@@ -113,7 +124,7 @@ class Register:
             if one.renewal(self._rules) <= self._now < one.end and not self._is_relieved(one)
         ]
         for one in sorted(ending, key=lambda one: one.rank):
-            self.held[one.booking.uid] = book.keep(one.booking.uid, self._rules)
+            self.held[one.booking.uid] = book.keep(one.booking.uid)
 
     def _is_relieved(self, one: Held) -> bool:
         """Say whether the next window of one that recurs begins before the step would be over."""
@@ -158,7 +169,7 @@ class Register:
         for booking in self._asking:
             since, position = instant(self._place(booking)[0]), places.get(booking.uid, 0)
             verdicts[booking.uid] = verdicts[booking.uid]._replace(since=since, position=position)
-        if self._rules.noShowAfter:
+        if self._rules.no_show:
             for uid, held in self.held.items():
                 verdicts[uid] = verdicts[uid]._replace(first_used=self._idle.first_used(held.booking, held))
         return verdicts

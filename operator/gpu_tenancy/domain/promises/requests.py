@@ -21,7 +21,8 @@ from gpu_tenancy.domain.promises.domains import OneDomain
 from gpu_tenancy.domain.promises.facts import Reason, Window
 from gpu_tenancy.domain.promises.limits import Limit, domain_limit, pool_limit, tenant_limits
 from gpu_tenancy.domain.promises.rules import NotAccepted, admit
-from gpu_tenancy.domain.promises.windows import Held, Wanted, beyond
+from gpu_tenancy.domain.promises.uncontested import uncontested
+from gpu_tenancy.domain.promises.windows import Held, Rules, Wanted, beyond
 from gpu_tenancy.domain.promises.wording import Wording, at, span
 
 if TYPE_CHECKING:
@@ -55,19 +56,21 @@ class Desk:
     """
 
     def __init__(self, facts: PoolFacts, now: int, free: Calendar, domains: Domains, held: Iterable[Held]) -> None:
-        rules, total = facts.spec.reservations, facts.capacity.capacity
+        rules, total = Rules.of(facts.spec.reservations), facts.capacity.capacity
         self._now = now
         self._frozen = facts.frozen
         self._grants = {grant.tenant: grant for grant in facts.grants}
         self._rules = rules
-        self._gap = seconds(rules.cleaningGap)
-        self._step = seconds(rules.step)
+        self._gap = rules.gap
+        self._step = rules.step
         self._wording = Wording(facts.spec)
-        share = total * rules.maximumShare // 100
+        share = total * facts.spec.reservations.maximumShare // 100
         self._most = max(0, min(share, total - facts.spec.headroom))
+        self._calendars = [free]
         self._pool = [pool_limit(free, self._gap)]
         if share < total:
             shared = Calendar([(BEGINNING, share)], (one.occupied for one in held), now)
+            self._calendars.append(shared)
             self._pool.append(pool_limit(shared, self._gap, "left for reservations"))
         self._held_by: defaultdict[str, dict[str, Held]] = defaultdict(dict)
         for one in held:
@@ -108,6 +111,33 @@ class Desk:
             accepted = accepted.but(nodes=held.nodes)
         self.enter(accepted)
         return accepted
+
+    def take_uncontested(self, bookings: Iterable[Booking]) -> list[Held]:
+        """Accept, all at once, those of many simple requests that fit beside all of the others.
+
+        They take nothing from the others, which may be asked after them as well as before: wherever their windows are,
+        there is enough for everyone. Only what is offered to others leaves out what they got.
+        """
+        asked = {}
+        for booking in bookings:
+            try:
+                self._grant(booking)
+                first, _, duration = self._within_contract(booking, admit(booking, None, self._rules, self._now))
+            except NotAccepted:
+                continue  # it will be asked by itself, and told why
+            asked[booking.uid] = Held(booking, first, first + duration, booking.spec.gpus, self._now, self._gap)
+        self._enter_all(asked.values())
+        horizon = self._now + self._rules.horizon
+        taken = [one for one in uncontested(asked.values(), self._own_limits, self._pool) if one.end <= horizon]
+        for uid in asked.keys() - {one.booking.uid for one in taken}:
+            self.drop(asked[uid])
+        return taken
+
+    def is_simple(self, booking: Booking) -> bool:
+        """Say whether a request asks for GPUs anywhere in the pool at a fixed time, for itself alone."""
+        spec = booking.spec
+        alone = spec.window.start is not None and spec.exclusivity == "None" and not booking.series
+        return alone and self._unit != "Clique"
 
     def keep(self, held: Held, step: int) -> Held:
         """Book a window a step longer if that fits beside everything that is booked or claimed."""
@@ -151,6 +181,15 @@ class Desk:
             self._whole.book(held.window)
         if held.domain:
             self._domains.book(held.domain, held.occupied)
+
+    def _enter_all(self, held: Iterable[Held]) -> None:
+        for one in held:
+            tenant = one.booking.tenant
+            self._held_by[tenant][one.booking.uid] = one
+            for limit in self._own_limits(tenant) if tenant in self._limits_of else ():
+                limit.book(one.window)
+        for calendar in self._calendars:
+            calendar.book_all(one.occupied for one in held)
 
     def drop(self, held: Held) -> None:
         """Give back what was booked."""
@@ -224,11 +263,14 @@ class Desk:
             limit.holder.advance(self._now)  # here, since many tenants stay away for long
         return limits
 
+    def _own_limits(self, tenant: str) -> Sequence[Limit]:
+        return self._limits(self._grants[tenant])[: -len(self._pool)]
+
     def _choose(self, booking: Booking, held: Held | None, limits: Sequence[Limit]) -> tuple[int, int]:
         """Give start and end of the window to promise."""
         wanted = self._within_contract(booking, admit(booking, held, self._rules, self._now))
         start = self._fixed(booking, wanted, limits) if wanted.fixed else self._flexible(booking, wanted, limits)
-        end, horizon = start + wanted.duration, seconds(self._rules.horizon)
+        end, horizon = start + wanted.duration, self._rules.horizon
         if end > self._now + horizon:
             raise NotAccepted(
                 Reason.BEYOND_HORIZON,
@@ -283,7 +325,7 @@ class Desk:
 
     def _latest(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> int | None:
         """Find the latest start within the horizon; what lies beyond it has to wait anyway."""
-        last = min(wanted.last, self._now + seconds(self._rules.horizon) - wanted.duration)
+        last = min(wanted.last, self._now + self._rules.horizon - wanted.duration)
         gpus = booking.spec.gpus
         questions = [limit.late_starts(gpus, wanted.duration, wanted.first, self._step) for limit in limits]
         return agreed(questions, last) if last >= wanted.first else None
@@ -299,7 +341,7 @@ class Desk:
             text = f"{message}; it waits until it can be had"
             return NotAccepted(reason, text, waits=True, wake=wake, claim=claim)
         ends = self._grants[booking.tenant].ends
-        horizon = min(self._now + seconds(self._rules.horizon), FOREVER if ends is None else seconds(ends))
+        horizon = min(self._now + self._rules.horizon, FOREVER if ends is None else seconds(ends))
         questions = self._questions(booking, wanted, limits, horizon)
         starts = offers(lambda start: agreed(questions, start), wanted.duration, max(wanted.first, self._now))
         hint = f"earliest fit {at(starts[0])}" if starts else f"nothing fits until {at(horizon)}"

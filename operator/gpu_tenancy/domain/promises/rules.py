@@ -10,10 +10,9 @@ from gpu_tenancy.domain.promises.windows import Wanted
 from gpu_tenancy.domain.promises.wording import at, span
 
 if TYPE_CHECKING:
-    from gpu_tenancy.api.pool import ReservationRules
     from gpu_tenancy.domain.calendar import Booked
     from gpu_tenancy.domain.promises.facts import Booking
-    from gpu_tenancy.domain.promises.windows import Held
+    from gpu_tenancy.domain.promises.windows import Held, Rules
 
 # A start so many seconds before the creation is taken as meant: clocks differ, and commands take time to type.
 _TOLERANCE = 60
@@ -48,7 +47,7 @@ class NotAccepted(Exception):  # noqa: N818  # an outcome, not a failure
         self.claim = claim
 
 
-def admit(booking: Booking, held: Held | None, rules: ReservationRules, now: int) -> Wanted:
+def admit(booking: Booking, held: Held | None, rules: Rules, now: int) -> Wanted:
     """Narrow the window that is asked for to what the rules allow.
 
     A request is judged as of its creation, since the operator may have been away: a window that has begun since then
@@ -63,7 +62,7 @@ def admit(booking: Booking, held: Held | None, rules: ReservationRules, now: int
     Raises:
         NotAccepted: when they allow none of it.
     """
-    wanted, step = Wanted.of(booking.spec.window), seconds(rules.step)
+    wanted, step = Wanted.of(booking.spec.window), rules.step
     _check_duration(wanted.duration, rules)
     if held is not None and wanted.nearest(held.start) == held.start:
         wanted = Wanted(held.start, held.start, wanted.duration)
@@ -74,11 +73,13 @@ def admit(booking: Booking, held: Held | None, rules: ReservationRules, now: int
         )
     if held is not None and held.fixed_from(rules) <= now:
         _check_only_more(booking, held, wanted)
-    lead, changed = seconds(rules.leadTime), held is not None or booking.generation > 1
+    lead, changed = rules.lead, held is not None or booking.generation > 1
     soonest = (now if changed else seconds(booking.created)) + lead if lead else 0
     if not wanted.fixed:
         return _narrow(wanted, now, soonest, step)
-    _check_aligned({wanted.first, wanted.last + wanted.duration} - ({held.start, held.end} if held else set()), step)
+    if step > 1:
+        known = {held.start, held.end} if held else set()
+        _check_aligned({wanted.first, wanted.first + wanted.duration} - known, step)
     if wanted.first + wanted.duration <= now:
         raise NotAccepted(
             Reason.MISSED, f"the window was over at {at(wanted.first + wanted.duration)} before it could be accepted"
@@ -88,10 +89,10 @@ def admit(booking: Booking, held: Held | None, rules: ReservationRules, now: int
     return wanted
 
 
-def _fixed(held: Held, rules: ReservationRules, now: int) -> str:
+def _fixed(held: Held, rules: Rules, now: int) -> str:
     if held.start <= now:
         return "the window has begun"
-    return f"the window begins in less than {span(seconds(rules.modifiableUntil))}"
+    return f"the window begins in less than {span(rules.modifiable)}"
 
 
 def _check_only_more(booking: Booking, held: Held, wanted: Wanted) -> None:
@@ -103,8 +104,8 @@ def _check_only_more(booking: Booking, held: Held, wanted: Wanted) -> None:
         )
 
 
-def _check_duration(duration: int, rules: ReservationRules) -> None:
-    shortest, longest = seconds(rules.minimumDuration), seconds(rules.maximumDuration)
+def _check_duration(duration: int, rules: Rules) -> None:
+    shortest, longest = rules.minimum, rules.maximum
     if duration < shortest:
         raise NotAccepted(
             Reason.TOO_SHORT, f"the window of {span(duration)} is shorter than the pool's minimum of {span(shortest)}"

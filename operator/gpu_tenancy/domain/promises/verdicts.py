@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from gpu_tenancy.domain.promises.facts import OPEN, Reason, Refusal, State, Verdict
 
 if TYPE_CHECKING:
-    from gpu_tenancy.api.pool import ReservationRules
     from gpu_tenancy.domain.promises.facts import Booking
     from gpu_tenancy.domain.promises.rules import NotAccepted
-    from gpu_tenancy.domain.promises.windows import Held
+    from gpu_tenancy.domain.promises.windows import Held, Rules
     from gpu_tenancy.domain.promises.wording import Wording
 
 # The others are reasons to refuse a reservation, and what was accepted stays.
@@ -49,7 +48,7 @@ class Lacks(NamedTuple):
 
 def promised(
     held: Held,
-    rules: ReservationRules,
+    rules: Rules,
     wording: Wording,
     now: int,
     *,

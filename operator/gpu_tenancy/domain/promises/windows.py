@@ -20,6 +20,37 @@ SHORTEST_STEP = 60
 """In seconds; each step is a write."""
 
 
+class Rules(NamedTuple):
+    """A pool's rules for windows, in seconds."""
+
+    minimum: int
+    maximum: int
+    horizon: int
+    lead: int
+    step: int
+    modifiable: int
+    notice: int
+    grace: int
+    no_show: int
+    gap: int
+
+    @classmethod
+    def of(cls, rules: ReservationRules) -> Rules:
+        """Read them."""
+        return cls(
+            minimum=seconds(rules.minimumDuration),
+            maximum=seconds(rules.maximumDuration),
+            horizon=seconds(rules.horizon),
+            lead=seconds(rules.leadTime),
+            step=seconds(rules.step),
+            modifiable=seconds(rules.modifiableUntil),
+            notice=seconds(rules.noticeBeforeEnd),
+            grace=seconds(rules.gracePeriod),
+            no_show=seconds(rules.noShowAfter),
+            gap=seconds(rules.cleaningGap),
+        )
+
+
 class Held(NamedTuple):
     """A booking with the window that it was promised; instants and spans in seconds.
 
@@ -121,9 +152,9 @@ class Held(NamedTuple):
         """What stays charged beside the window, in the budget's period in which the window begins."""
         return Booked(self.start, self.start + 1, self.forfeited)
 
-    def fixed_from(self, rules: ReservationRules) -> int:
+    def fixed_from(self, rules: Rules) -> int:
         """Say from when on its start stays, and what is given back stays charged."""
-        return self.start - seconds(rules.modifiableUntil)
+        return self.start - rules.modifiable
 
     def shrunk(self, start: int, end: int, gpus: int, *, late: bool) -> Held:
         """Keep a part of it; what is given back too late is forfeited."""
@@ -135,9 +166,9 @@ class Held(NamedTuple):
         """End it now, since nobody came."""
         return self.shrunk(self.start, now, self.gpus, late=True).but(ended="NoShow")
 
-    def step(self, rules: ReservationRules) -> int:
+    def step(self, rules: Rules) -> int:
         """Say by how much it goes on at a time, if it is kept."""
-        return max(SHORTEST_STEP, seconds(rules.gracePeriod))
+        return max(SHORTEST_STEP, rules.grace)
 
     def state(self, now: int) -> State:
         """Say where it stands; the end is not part of the window."""
@@ -145,7 +176,7 @@ class Held(NamedTuple):
             return State.SCHEDULED
         return State.ACTIVE if now < self.end else State.COMPLETED
 
-    def next_turn(self, rules: ReservationRules, now: int) -> int:
+    def next_turn(self, rules: Rules, now: int) -> int:
         """Say when it next moves on by time alone; until it is cleaned up, it does."""
         if now < self.start:
             return self.start
@@ -153,15 +184,15 @@ class Held(NamedTuple):
         turns = (self.notice(rules), renewal, self.drain(rules), self.end, self.end + self.gap)
         return min(at for at in turns if at > now)
 
-    def notice(self, rules: ReservationRules) -> int:
+    def notice(self, rules: Rules) -> int:
         """When its end is announced; not before its middle."""
-        return self.end - min(seconds(rules.noticeBeforeEnd), (self.end - self.start) // 2)
+        return self.end - min(rules.notice, (self.end - self.start) // 2)
 
-    def drain(self, rules: ReservationRules) -> int:
+    def drain(self, rules: Rules) -> int:
         """When its pods are asked to go; not before its last quarter."""
-        return self.end - min(seconds(rules.gracePeriod), (self.end - self.start) // 4)
+        return self.end - min(rules.grace, (self.end - self.start) // 4)
 
-    def renewal(self, rules: ReservationRules) -> int:
+    def renewal(self, rules: Rules) -> int:
         """When it goes on for another step, if it is kept; before its end, also where its pods are asked to go at the end."""
         return self.end - min(self.step(rules), (self.end - self.start) // 4)
 
@@ -205,17 +236,17 @@ class Wanted(NamedTuple):
         """Whether it may begin at one instant only."""
         return self.first == self.last
 
-    def last_calls(self, rules: ReservationRules) -> tuple[int, ...]:
+    def last_calls(self, rules: Rules) -> tuple[int, ...]:
         """Give the instants at which, by time alone, it may turn out that it cannot be had any more."""
-        last = self.last if self.fixed else self.last - self.last % seconds(rules.step)
-        return last + 1 - seconds(rules.leadTime), last + 1, last + self.duration
+        last = self.last if self.fixed else self.last - self.last % rules.step
+        return last + 1 - rules.lead, last + 1, last + self.duration
 
     def nearest(self, start: int) -> int:
         """Give the start that is closest to another."""
         return min(max(start, self.first), self.last)
 
 
-def follow(held: Held, rules: ReservationRules, now: int) -> tuple[Held, bool]:
+def follow(held: Held, rules: Rules, now: int) -> tuple[Held, bool]:
     """Take what the spec gives back, and say whether it asks for something else, which has to be decided.
 
     A window that is over stays as it was. One that is to end in the past ends now: what was used was used. What is given

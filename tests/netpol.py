@@ -3,12 +3,16 @@
 After https://kubernetes.io/docs/concepts/services-networking/network-policies/. A connection between pods needs the
 egress of its source and the ingress of its target; an address outside has no policies of its own. Kubernetes leaves open
 whether a block of addresses holds for pods; here it does, as with the plugins that open more.
+
+ClusterNetworkPolicies of the Admin tier come first, after https://network-policy-api.sigs.k8s.io/api-overview/: by
+priority, and in each by the order of its rules, the first that matches decides, or passes on to the NetworkPolicies.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,10 +43,11 @@ Peer = Pod | Address
 
 @dataclass(frozen=True)
 class Network:
-    """Namespaces with their labels, and all policies."""
+    """Namespaces with their labels, and all policies; those of the Admin tier by themselves."""
 
     namespaces: Mapping[str, Mapping[str, str]]
     policies: tuple[Policy, ...]
+    admin: tuple[Policy, ...] = ()
 
     def allows(self, source: Peer, target: Peer, port: int = 443, protocol: str = "TCP") -> bool:
         wanted = _Wanted(port, protocol, _named(target))
@@ -51,6 +56,8 @@ class Network:
     def _passes(self, direction: str, subject: Peer, peer: Peer, wanted: _Wanted) -> bool:
         if isinstance(subject, Address):
             return True
+        if (verdict := self._first(direction, subject, peer)) != "Pass":
+            return verdict == "Accept"
         selecting = [
             policy
             for policy in self.policies
@@ -67,6 +74,36 @@ class Network:
             for rule in policy["spec"].get(direction, [])
         )
 
+    def _first(self, direction: str, subject: Pod, peer: Peer) -> str:
+        """Give the action of the first rule of the Admin tier that matches."""
+        for _, policies in groupby(sorted(self.admin, key=_priority), key=_priority):
+            actions = {self._action(one["spec"], direction, subject, peer) for one in policies} - {""}
+            if len(actions) > 1:
+                raise ValueError("which of two policies of one priority decides is up to the network plugin")
+            if actions:
+                return actions.pop()
+        return "Pass"
+
+    def _action(self, spec: Mapping[str, Any], direction: str, subject: Pod, peer: Peer) -> str:
+        if spec["tier"] != "Admin":
+            raise ValueError("only the Admin tier is judged here")
+        for rule in spec.get(direction, []) if self._is_among(spec["subject"], subject) else []:
+            if "protocols" in rule:
+                raise ValueError("rules for some protocols are not judged here")
+            if any(self._is_among(one, peer) for one in rule["to" if direction == "egress" else "from"]):
+                return str(rule["action"])
+        return ""
+
+    def _is_among(self, wanted: Mapping[str, Any], peer: Peer) -> bool:
+        """Say whether a subject or peer of the Admin tier is meant; namespaces, or pods in them."""
+        if wanted.keys() - {"namespaces", "pods"}:
+            raise ValueError("only pods are judged here")
+        if isinstance(peer, Address):
+            return False
+        pods = wanted.get("pods", {"namespaceSelector": wanted.get("namespaces"), "podSelector": {}})
+        in_namespace = _selects(pods["namespaceSelector"], self.namespaces[peer.namespace])
+        return in_namespace and _selects(pods["podSelector"], dict(peer.labels))
+
     def _matches(self, rule: Mapping[str, Any], key: str, peer: Peer, namespace: str) -> bool:
         peers: Iterable[Mapping[str, Any]] = rule.get(key, [])
         return not peers or any(self._is(one, peer, namespace) for one in peers)
@@ -81,6 +118,10 @@ class Network:
         else:
             in_namespace = peer.namespace == namespace
         return in_namespace and _selects(wanted.get("podSelector", {}), dict(peer.labels))
+
+
+def _priority(policy: Policy) -> int:
+    return int(policy["spec"]["priority"])
 
 
 def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:

@@ -193,6 +193,7 @@ class Cluster:
             and ref.kind in KINDS
             and manifest["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "gpu-tenancy"
         }
+        separation = separation_ref(name)
         return TenantView(
             name=name,
             uid=f"uid-of-{name}" if contract else "",
@@ -221,6 +222,7 @@ class Cluster:
             platform=self.platform,
             contract=self.standing,
             peerings={namespace: tuple(agreed) for namespace, agreed in self.peerings.items()},
+            separation=self.observe(separation) if separation in self.objects else None,
             remainders=dict(self.remainders),
             contested=self.contested,
             audit=self.audit,
@@ -359,6 +361,10 @@ def quota_ref(namespace: str, name: str) -> Ref:
 
 def policy_ref(namespace: str, name: str) -> Ref:
     return Ref("networking.k8s.io/v1", "NetworkPolicy", namespace, name)
+
+
+def separation_ref(tenant: str) -> Ref:
+    return Ref("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", "", f"gpu-tenancy-{tenant}")
 
 
 def binding_ref(namespace: str, name: str) -> Ref:

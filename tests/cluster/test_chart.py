@@ -28,6 +28,7 @@ OPERATOR_USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR}"
 
 RBAC = "rbac.authorization.k8s.io"
 ADMISSION = "admissionregistration.k8s.io"
+SEPARATION = "policy.networking.k8s.io/v1alpha2/ClusterNetworkPolicy"
 CRD = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
 ROLE = Resource(RBAC, "v1", "roles", "Role")
 CLUSTER_ROLE = Resource(RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False)
@@ -114,6 +115,8 @@ def test_charts_and_package_have_one_version(chart: str) -> None:
         "operator.image.digest=latest",
         "operator.env.GPU_TENANCY_HTTP_PORT=1",
         "policies.mutation=Sometimes",
+        "clusterNetworkPolicies.mode=Sometimes",
+        "clusterNetworkPolicies.priority=1001",
         "policies.schedulers={o'clock}",
     ],
 )
@@ -147,6 +150,28 @@ def test_the_mutation_comes_where_it_is_served_or_asked_for(
 ) -> None:
     found = {"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"} & kinds(render(cluster, *options))
     assert len(found) == (2 if served else 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "priority"),
+    [
+        ([], None),
+        (["--api-versions", SEPARATION, "--set", "clusterNetworkPolicies.priority=0"], "0"),
+        (["--set", "clusterNetworkPolicies.mode=Enabled"], "100"),
+        (["--api-versions", SEPARATION, "--set", "clusterNetworkPolicies.mode=Disabled"], None),
+    ],
+)
+def test_the_operator_writes_cluster_network_policies_and_may_only_where_they_are_served_or_asked_for(
+    cluster: ControlPlane, options: list[str], priority: str | None
+) -> None:
+    documents = {(one["kind"], one["metadata"]["name"]): one for one in render(cluster, *options)}
+    [container] = documents["Deployment", OPERATOR]["spec"]["template"]["spec"]["containers"]
+    said = {one["name"]: one.get("value") for one in container["env"]}
+    assert said.get("GPU_TENANCY_CLUSTER_NETWORK_POLICY_PRIORITY") == priority
+    groups = [
+        group for rule in documents["ClusterRole", "gpu-tenancy-operator"]["rules"] for group in rule["apiGroups"]
+    ]
+    assert groups.count("policy.networking.k8s.io") == (0 if priority is None else 1)
 
 
 def test_an_image_is_named_by_registry_and_digest(cluster: ControlPlane) -> None:

@@ -17,7 +17,7 @@ from cluster.site import a_site
 from netpol import Address, Network, Peer, Pod
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 API = "gpu-tenancy.dev/v1alpha1"
@@ -102,6 +102,10 @@ PODS_TO_ADDRESSES = """
   255.255.255.255         .     .
   ff02::1                 .     .
 """
+ENVIRONMENT = {
+    "GPU_TENANCY_CLOSED_NETWORKS": "80.158.0.0/16,2a01:598::/32",
+    "GPU_TENANCY_DNS_ADDRESSES": "169.254.20.10",
+}
 TENANTS = {"neura": ("neura-train", "neura-lab"), "rival": ("rival-train", "rival-lab")}
 PHASES = ("one side asks", "both agree", "one side has revoked")
 
@@ -113,25 +117,16 @@ def cluster(
     """A site with two tenants under an operator that knows the provider's own networks."""
     account = premises.control_plane.kubeconfig_for("operator")
     log = tmp_path_factory.mktemp("operator") / "operator.log"
-    environment = {
-        "GPU_TENANCY_CLOSED_NETWORKS": "80.158.0.0/16,2a01:598::/32",
-        "GPU_TENANCY_DNS_ADDRESSES": "169.254.20.10",
-    }
-    namespaces = (namespace("ingress", team="ingress"), namespace("registry", team="registry"), namespace("unlabelled"))
-    opened = {
-        "internetEgress": "Allowed",
-        "allowFromNamespaces": [{"matchLabels": {"team": "ingress"}}],
-        "allowToNamespaces": [{"matchLabels": {"team": "registry"}}],
-    }
     with (
-        a_site(premises, operator, *namespaces, cpu=1) as cluster,
+        a_site(premises, operator, *platform(), cpu=1) as cluster,
         operator.away(),
-        OperatorProcess(account, log, **environment),
+        OperatorProcess(account, log, **ENVIRONMENT),
     ):
-        cluster.apply(tenant("neura"), tenant("rival", **opened))
-        for name in TENANTS:
-            cluster.until("itn", name, "Ready", "True")
         yield cluster
+
+
+def platform() -> tuple[dict[str, Any], ...]:
+    return namespace("ingress", team="ingress"), namespace("registry", team="registry"), namespace("unlabelled")
 
 
 def namespace(name: str, **labels: str) -> dict[str, Any]:
@@ -140,7 +135,19 @@ def namespace(name: str, **labels: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def networks(cluster: Cluster) -> dict[str, Network]:
-    """What stands in each phase of a peering between the two labs."""
+    return phases(cluster, network_policies)
+
+
+def phases(cluster: Cluster, read_back: Callable[[Cluster], Network]) -> dict[str, Network]:
+    """Read what stands for both tenants in each phase of a peering between their labs."""
+    opened = {
+        "internetEgress": "Allowed",
+        "allowFromNamespaces": [{"matchLabels": {"team": "ingress"}}],
+        "allowToNamespaces": [{"matchLabels": {"team": "registry"}}],
+    }
+    cluster.apply(tenant("neura"), tenant("rival", **opened))
+    for name in TENANTS:
+        cluster.until("itn", name, "Ready", "True")
     asked, agreed, revoked = PHASES
     found = {}
     cluster.apply(half("rival-lab", "neura", "neura-lab"))
@@ -158,6 +165,10 @@ def networks(cluster: Cluster) -> dict[str, Network]:
 
 @pytest.fixture(scope="module")
 def addresses(cluster: Cluster) -> dict[str, Address]:
+    return addresses_of(cluster)
+
+
+def addresses_of(cluster: Cluster) -> dict[str, Address]:
     [node] = cluster.list("nodes")
     service = cluster.get("service", "kubernetes", "default")
     assert service is not None
@@ -183,7 +194,7 @@ def half(namespace: str, peer: str, peer_namespace: str, **more: Any) -> dict[st
     return {"apiVersion": API, "kind": "TenantPeering", "metadata": metadata, "spec": spec}
 
 
-def read_back(cluster: Cluster) -> Network:
+def network_policies(cluster: Cluster) -> Network:
     namespaces = {one["metadata"]["name"]: one["metadata"].get("labels", {}) for one in cluster.list("namespaces")}
     return Network(namespaces, tuple(cluster.list("networkpolicies")))
 
@@ -216,12 +227,17 @@ def expected(phase: str, addresses: dict[str, Address]) -> dict[tuple[str, str],
 def test_who_reaches_whom_is_what_the_table_says(
     networks: dict[str, Network], addresses: dict[str, Address], phase: str
 ) -> None:
-    wrong = []
-    for pair, (source, target, open_) in expected(phase, addresses).items():
-        found = {probe for probe in PROBES if networks[phase].allows(source, target, probe[1], probe[0])}
+    assert wrong(networks[phase], expected(phase, addresses)) == []
+
+
+def wrong(network: Network, table: Mapping[tuple[str, str], tuple[Peer, Peer, frozenset[Any]]]) -> list[str]:
+    """Say what is open or closed otherwise than a table has it."""
+    problems = []
+    for pair, (source, target, open_) in table.items():
+        found = {probe for probe in PROBES if network.allows(source, target, probe[1], probe[0])}
         if found != open_:
-            wrong.append(f"{' -> '.join(pair)}: open {sorted(found - open_)}, closed {sorted(open_ - found)}")
-    assert wrong == []
+            problems.append(f"{' -> '.join(pair)}: open {sorted(found - open_)}, closed {sorted(open_ - found)}")
+    return problems
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -15,8 +15,11 @@ from gpu_tenancy.domain.naming import TENANT_LABEL, Tier, priority_class, quota_
 from gpu_tenancy.domain.peering import Agreement, Port, Side
 from gpu_tenancy.reconcile.plan import Create, Delete, Emit, Plan, Update
 from gpu_tenancy.reconcile.tenants import plan_tenant
+from gpu_tenancy.reconcile.views import Platform
+from gpu_tenancy.render.cluster_network_policy import KIND as SEPARATION
+from gpu_tenancy.render.cluster_network_policy import peers_of
 from gpu_tenancy.render.network_policy import is_peering
-from tenant_world import NOW, POOLS, Cluster, foreign_namespace, namespace_ref, pool, quota_ref, spec
+from tenant_world import NOW, POOLS, Cluster, foreign_namespace, namespace_ref, pool, quota_ref, separation_ref, spec
 
 if TYPE_CHECKING:
     from gpu_tenancy.api.tenant import IndustrialTenantSpec
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 NAMES = ("train", "serve", "batch", "rival")
 AMOUNTS = st.integers(0, 64)
+PLATFORMS = st.sampled_from([Platform(), Platform(separation_priority=100)])
 thoroughly = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -116,6 +120,12 @@ def open_to_peers(cluster: Cluster) -> set[tuple[str, str, bool]]:
     }
 
 
+def left_to_policies(cluster: Cluster) -> set[str]:
+    """Say which namespaces of others the ClusterNetworkPolicy leaves out, if there is one."""
+    policy = cluster.objects.get(separation_ref("neura"))
+    return set() if policy is None else set(peers_of(policy))
+
+
 def agreed_on(cluster: Cluster) -> set[tuple[str, str, bool]]:
     return {(name, one.peer.namespace, not one.ports) for name, all_ in cluster.peerings.items() for one in all_}
 
@@ -147,6 +157,11 @@ TAMPERING: dict[str, list[dict[str, Any]]] = {
         {"spec": {"podSelector": {"matchLabels": {"a": "b"}}}},
     ],
     "RoleBinding": [{"subjects": [{"kind": "User", "name": "mallory"}]}, {"roleRef": {"name": "cluster-admin"}}],
+    SEPARATION: [
+        {"spec": {"egress": None}},
+        {"spec": {"priority": 1000}},
+        {"spec": {"ingress": [{"action": "Accept"}]}},
+    ],
 }
 
 
@@ -155,7 +170,7 @@ def managed(cluster: Cluster) -> list[Ref]:
     return sorted(
         ref
         for ref, one in cluster.objects.items()
-        if ref.namespace or TENANT_LABEL in one["metadata"].get("labels", {})
+        if ref.namespace or ref.kind == SEPARATION or TENANT_LABEL in one["metadata"].get("labels", {})
     )
 
 
@@ -183,9 +198,11 @@ def covered(cluster: Cluster, namespace: str, *, strictly: bool) -> bool:
 
 
 def safe(cluster: Cluster) -> bool:
-    """Say whether no namespace has a gap: access only where quotas are, no class without a limit."""
+    """Say whether no namespace has a gap: access only where quotas are and others are kept out, no class without a limit."""
     for ref in cluster.objects:
         if ref.kind == "RoleBinding":
+            if cluster.platform.separation_priority is not None and separation_ref("neura") not in cluster.objects:
+                return False
             kept = [quota_ref(ref.namespace, name) in cluster.objects for name in ("gpu-other", "gpu-tenancy-base")]
             if not all(kept) or not covered(cluster, ref.namespace, strictly=True):
                 return False
@@ -196,7 +213,7 @@ def safe(cluster: Cluster) -> bool:
 @thoroughly
 @given(st.data())
 def test_a_tenant_settles_in_a_few_passes_and_then_nothing_is_written(data):
-    cluster = Cluster()
+    cluster = Cluster(platform=data.draw(PLATFORMS))
     for _ in range(data.draw(st.integers(1, 3))):
         decide(data.draw, cluster)
         cluster.declare("neura", data.draw(specs()))
@@ -209,7 +226,7 @@ def test_a_tenant_settles_in_a_few_passes_and_then_nothing_is_written(data):
 @thoroughly
 @given(st.data())
 def test_no_plan_leaves_a_gap_wherever_it_stops(data):
-    cluster = Cluster(counting=data.draw(st.booleans()))
+    cluster = Cluster(counting=data.draw(st.booleans()), platform=data.draw(PLATFORMS))
     for _ in range(3):
         decide(data.draw, cluster)
         if data.draw(st.booleans()):
@@ -231,7 +248,8 @@ def test_no_plan_leaves_a_gap_wherever_it_stops(data):
 @given(st.data())
 def test_a_plan_that_stops_anywhere_is_made_good_by_the_next(data):
     contract = data.draw(specs())
-    straight, halting = Cluster(), Cluster()
+    platform = data.draw(PLATFORMS)
+    straight, halting = Cluster(platform=platform), Cluster(platform=platform)
     for cluster in (straight, halting):
         cluster.declare("neura", contract)
     straight.settle("neura")
@@ -247,7 +265,7 @@ def test_a_plan_that_stops_anywhere_is_made_good_by_the_next(data):
 @thoroughly
 @given(st.data())
 def test_whatever_is_tampered_with_is_put_right(data):
-    cluster = Cluster()
+    cluster = Cluster(platform=data.draw(PLATFORMS))
     decide(data.draw, cluster)
     contract = data.draw(specs())
     cluster.declare("neura", contract)
@@ -269,7 +287,7 @@ def test_whatever_is_tampered_with_is_put_right(data):
 @thoroughly
 @given(st.data())
 def test_another_tenants_namespaces_and_strangers_are_never_touched(data):
-    cluster = Cluster()
+    cluster = Cluster(platform=data.draw(PLATFORMS))
     cluster.declare("rival", data.draw(specs()))
     cluster.settle("rival")
     for name in data.draw(st.lists(st.sampled_from(NAMES), unique=True)):
@@ -287,7 +305,7 @@ def test_another_tenants_namespaces_and_strangers_are_never_touched(data):
 @thoroughly
 @given(st.data())
 def test_the_order_of_observation_changes_nothing(data):
-    cluster = Cluster()
+    cluster = Cluster(platform=data.draw(PLATFORMS))
     decide(data.draw, cluster)
     cluster.declare("neura", data.draw(specs()))
     cluster.settle("neura")
@@ -312,7 +330,7 @@ def test_the_order_of_observation_changes_nothing(data):
 @thoroughly
 @given(st.data())
 def test_a_tenant_that_goes_leaves_nobody_in_and_nothing_open(data):
-    cluster = Cluster()
+    cluster = Cluster(platform=data.draw(PLATFORMS))
     decide(data.draw, cluster)
     contract = data.draw(specs())
     cluster.declare("neura", contract)
@@ -331,7 +349,7 @@ def test_a_tenant_that_goes_leaves_nobody_in_and_nothing_open(data):
 @thoroughly
 @given(st.data())
 def test_no_peering_outlives_its_agreement_whatever_the_spec(data):
-    cluster = Cluster()
+    cluster = Cluster(platform=data.draw(PLATFORMS))
     for _ in range(3):
         decide(data.draw, cluster)
         agree(data.draw, cluster)
@@ -340,6 +358,7 @@ def test_no_peering_outlives_its_agreement_whatever_the_spec(data):
             for operation in data.draw(st.permutations(stages[0])):
                 cluster.do(operation)
             assert open_to_peers(cluster) <= agreed_on(cluster), "closed first, even if all that follows fails"
+            assert left_to_policies(cluster) <= {peer for _, peer, _ in agreed_on(cluster)}
         cluster.settle("neura")
         cluster.finish_deletions()
         cluster.settle("neura")
@@ -351,12 +370,13 @@ def test_no_peering_outlives_its_agreement_whatever_the_spec(data):
     cluster.settle("neura")
     stay = {ref.name for ref, one in cluster.objects.items() if "ownerReferences" not in one["metadata"]}
     assert not {one for one in open_to_peers(cluster) if one[0] in stay}
+    assert left_to_policies(cluster) == set()
 
 
 @thoroughly
 @given(st.data())
 def test_gpus_are_raised_only_where_the_pool_says_so(data):
-    cluster = Cluster()
+    cluster = Cluster(platform=data.draw(PLATFORMS))
     cluster.declare("neura", data.draw(specs()))
     for _ in range(2):
         decide(data.draw, cluster)
@@ -389,7 +409,7 @@ def test_a_grant_is_handed_out_completely_or_said_to_be_left(data):
 @thoroughly
 @given(st.data())
 def test_what_the_pools_report_never_breaks_the_status(data):
-    cluster = Cluster()
+    cluster = Cluster(platform=data.draw(PLATFORMS))
     cluster.declare("neura", data.draw(specs()))
     for name in list(cluster.grants["neura"]):
         asked = cluster.grants["neura"][name].guaranteed

@@ -12,7 +12,7 @@ from gpu_tenancy.domain.conditions import find
 from gpu_tenancy.domain.naming import Tier
 from gpu_tenancy.domain.whereabouts import Item, Residence
 from gpu_tenancy.reconcile.audit import Audit, Policies
-from gpu_tenancy.reconcile.controls import IDS, own_fields, verification_due
+from gpu_tenancy.reconcile.controls import IDS, NETWORK_SEPARATION, own_fields, verification_due
 from gpu_tenancy.reconcile.plan import Plan
 from tenant_world import NEURA, NOW, Cluster, events, namespace_ref, policy_ref, quota_ref, spec, status_writes
 
@@ -51,7 +51,7 @@ def test_what_audits_tell_is_listed_after_the_first_and_kept_over_a_restart(clus
     cluster.audit = CLEAN
     assert status_writes(cluster.settle("neura")) == 1
     found = entries(cluster)
-    assert tuple(found) == IDS
+    assert tuple(found) == tuple(one for one in IDS if one != NETWORK_SEPARATION)
     assert (found["residency"].objects, found["residency"].result) == (2, "Verified")
     assert (found["admission-policies"].objects, found["admission-policies"].hash) == (4, "abc")
     cluster.audit = None

@@ -92,6 +92,8 @@ def test_the_models_accept_every_object_that_is_shown() -> None:
 
 def spelled(value: object) -> str:
     """A default as it is written in an environment variable."""
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):

@@ -14,9 +14,9 @@ from gpu_tenancy.cli.documents import Format, text
 from gpu_tenancy.domain.criteria import CRITERIA, SOURCES
 from gpu_tenancy.domain.whereabouts import Residence
 from gpu_tenancy.reconcile.audit import Audit, Policies
-from gpu_tenancy.reconcile.controls import IDS
+from gpu_tenancy.reconcile.controls import IDS, NETWORK_SEPARATION
 from gpu_tenancy.reconcile.evidence import ENFORCED_BY, Findings, evidence
-from tenant_world import NEURA, NOW, REGIONS, Cluster, policy_ref, quota_ref
+from tenant_world import NEURA, NOW, REGIONS, Cluster, policy_ref, quota_ref, separation_ref
 
 TODAY = date(2026, 12, 1)
 CERTIFIED = RegionSpec.model_validate(
@@ -105,13 +105,30 @@ def test_every_control_says_who_enforces_it_and_which_criteria_it_contributes_to
 
 def test_what_stands_as_it_was_verified_says_so_object_by_object(cluster: Cluster) -> None:
     found = controls(evidence(findings(cluster), TODAY))
-    assert {name for name, one in found.items() if one["asVerified"]} == set(IDS)
+    assert {name for name, one in found.items() if one["asVerified"]} == set(IDS) - {NETWORK_SEPARATION}
     network = found["network-isolation"]
     assert network["observed"]["objects"] == len(network["objects"]) == 6
     assert network["verified"]["result"] == "Verified"
     assert network["objects"][0]["namespace"] == "serve"
     assert found["residency"]["objects"][0]["kind"] == "Namespace"
     assert [one["kind"] for one in found["admission-policies"]["objects"]] == [POLICY["kind"], BINDING["kind"]]
+
+
+def test_where_there_are_cluster_network_policies_the_tenants_is_a_control_of_its_own(cluster: Cluster) -> None:
+    assert NETWORK_SEPARATION not in controls(evidence(findings(cluster), TODAY))
+    cluster.platform = replace(cluster.platform, separation_priority=100)
+    cluster.settle("neura")
+    separation = controls(evidence(findings(cluster), TODAY))[NETWORK_SEPARATION]
+    assert separation["asVerified"]
+    assert "if it knows these" in separation["enforcedBy"]
+    assert [(one["kind"], one["name"]) for one in separation["objects"]] == [
+        ("ClusterNetworkPolicy", "gpu-tenancy-neura")
+    ]
+
+    cluster.change(separation_ref("neura"), {"spec": {"egress": []}})
+    assert not controls(evidence(findings(cluster), TODAY))[NETWORK_SEPARATION]["asVerified"]
+    del cluster.objects[separation_ref("neura")]
+    assert not controls(evidence(findings(cluster), TODAY))[NETWORK_SEPARATION]["asVerified"]
 
 
 def test_what_was_changed_since_does_not(cluster: Cluster) -> None:

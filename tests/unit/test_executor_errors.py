@@ -23,6 +23,12 @@ def test_a_world_that_changed_is_a_conflict_and_heals(error: KubeError) -> None:
     assert one.transient
 
 
+def test_a_kind_that_the_cluster_does_not_have_is_no_conflict_but_takes_somebody_to_change_it() -> None:
+    missing = ExecutionError((Failure(REF, ApiError(404, "", "404 page not found"), unserved=True),))
+    assert not missing.conflict
+    assert not missing.transient
+
+
 @pytest.mark.parametrize("error", TRANSIENT)
 def test_what_heals_by_itself_is_transient(error: KubeError) -> None:
     one = ExecutionError((Failure(REF, error),))

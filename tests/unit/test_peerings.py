@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from gpu_tenancy.domain.peering import Agreement, Port, Reason, Side
 from gpu_tenancy.reconcile.observed import Observed
 from gpu_tenancy.reconcile.peerings import PeeringsView, plan_peerings, wish
 from gpu_tenancy.reconcile.plan import Emit, Plan, Ref, Update
+from gpu_tenancy.render.cluster_network_policy import cluster_network_policy
 from gpu_tenancy.render.network_policy import peering
 
 NOW = datetime(2026, 12, 1, 8, tzinfo=UTC)
@@ -105,6 +107,28 @@ def test_it_is_established_when_the_policies_of_both_sides_stand():
 )
 def test_an_agreement_that_does_not_stand_yet_still_waits(policies):
     assert conditions(plan_peerings(view(stored(), *policies, agreed=OPEN), NOW)) == WAITING
+
+
+def separation(tenant: str, *peers: str) -> Observed:
+    policy = cluster_network_policy(tenant, peers, 100)
+    policy["metadata"] |= {"uid": tenant, "resourceVersion": "1"}
+    return Observed.of(policy, policy["apiVersion"], policy["kind"])
+
+
+@pytest.mark.parametrize(
+    ("separations", "said"),
+    [
+        ([separation("neura", "desk", "lab"), separation("rival", "train")], ESTABLISHED),
+        ([separation("neura", "lab"), separation("rival")], WAITING),
+        ([separation("neura", "desk"), separation("rival", "train")], WAITING),
+        ([separation("neura", "lab")], WAITING),
+    ],
+    ids=["both leave it open", "theirs closes it", "ours closes it", "theirs is missing"],
+)
+def test_where_tenants_are_kept_apart_by_more_it_takes_that_as_well(separations, said):
+    by_tenant = {one.ref.name.removeprefix("gpu-tenancy-"): one for one in separations}
+    seen = replace(view(stored(), *both(), agreed=OPEN), separations=by_tenant)
+    assert conditions(plan_peerings(seen, NOW)) == said
 
 
 def test_it_says_which_ports_are_open():

@@ -145,3 +145,33 @@ def test_a_tenant_is_not_looked_at_for_each_quota_that_its_pool_is_writing():
     during = queued(observes(quota(2, 8, 0)), *before, writing=("train",))
     assert tenant not in during
     assert POOL in during
+
+
+def test_a_cluster_network_policy_concerns_its_tenant_and_who_peers_with_it():
+    def policy(name: str) -> Callable[[World], None]:
+        raw = {"metadata": {**metadata(name, 3), "labels": {}}, "spec": {}}
+        del raw["metadata"]["namespace"]
+        return lambda world: world.cluster_network_policies.observe(raw)
+
+    def namespace(name: str, tenant: str) -> Callable[[World], None]:
+        raw = {"metadata": {**metadata(name, 1), "labels": {"gpu-tenancy.dev/tenant": tenant}}}
+        return lambda world: world.namespaces.observe(raw)
+
+    def peering(namespace: str, tenant: str, peer: str) -> Callable[[World], None]:
+        raw = {"metadata": {**metadata("joint", 2), "namespace": namespace, "uid": namespace}}
+        raw["spec"] = {"peer": {"tenant": tenant, "namespace": peer}}
+        return lambda world: world.peerings.observe(raw)
+
+    site = [
+        namespace("train", "neura"),
+        namespace("lab", "rival"),
+        namespace("serve", "neura"),
+        peering("train", "rival", "lab"),
+        peering("lab", "neura", "train"),
+    ]
+    assert queued(policy("gpu-tenancy-neura"), *site).keys() == {
+        Key(Topic.TENANT, "neura"),
+        Key(Topic.PEERINGS, "train"),
+        Key(Topic.PEERINGS, "lab"),
+    }
+    assert queued(policy("somebody-elses"), *site) == {}

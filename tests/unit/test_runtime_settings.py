@@ -38,6 +38,7 @@ def test_every_setting_can_be_given_as_a_variable():
         "GPU_TENANCY_DNS_NAMESPACE_LABELS": "kubernetes.io/metadata.name=dns",
         "GPU_TENANCY_DNS_POD_LABELS": "app=coredns, tier=core",
         "GPU_TENANCY_DNS_ADDRESSES": "169.254.20.10",
+        "GPU_TENANCY_CLUSTER_NETWORK_POLICY_PRIORITY": "0",
     }
     assert {name.removeprefix(PREFIX).lower() for name in environment} == set(Settings.model_fields)
     assert Settings.from_environment(environment).model_dump() == {
@@ -59,6 +60,7 @@ def test_every_setting_can_be_given_as_a_variable():
         "dns_namespace_labels": {"kubernetes.io/metadata.name": "dns"},
         "dns_pod_labels": {"app": "coredns", "tier": "core"},
         "dns_addresses": (IPv4Network("169.254.20.10/32"),),
+        "cluster_network_policy_priority": 0,
     }
 
 

@@ -31,6 +31,12 @@ annotations:
 system:serviceaccount:{{ .Release.Namespace }}:gpu-tenancy
 {{- end }}
 
+{{- define "gpu-tenancy.clusterNetworkPolicies" -}}
+{{- if eq .Values.clusterNetworkPolicies.mode "Auto" -}}
+{{- if .Capabilities.APIVersions.Has "policy.networking.k8s.io/v1alpha2/ClusterNetworkPolicy" }}true{{ end -}}
+{{- else if eq .Values.clusterNetworkPolicies.mode "Enabled" }}true{{ end }}
+{{- end }}
+
 {{- define "gpu-tenancy.mutation" -}}
 {{- if eq .Values.policies.mutation "Auto" -}}
 {{- if .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" }}true{{ end -}}

@@ -27,6 +27,7 @@ from gpu_tenancy.kube import resource as kinds
 from gpu_tenancy.kube.errors import ApiError
 from gpu_tenancy.reconcile.evidence import Findings
 from gpu_tenancy.reconcile.evidence import evidence as put_together
+from gpu_tenancy.render.cluster_network_policy import policy_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,12 +61,16 @@ async def _findings(client: Client, name: str) -> Findings:
     tenant = parse(INDUSTRIAL_TENANT, await find_tenant(client, name))
     namespaces = await namespaces_of(client, name)
     contents = await asyncio.gather(*(_contents(client, one["metadata"]["name"]) for one in namespaces))
+    separations = await _if_served(client, kinds.CLUSTER_NETWORK_POLICY, label_selector=MANAGED_SELECTOR)
     chart = CHART_SELECTOR
     return Findings(
         tenant=tenant,
         regions=_readable(await every(client, resource_of(REGION))),
         namespaces=namespaces,
-        children=[one for children, _, _ in contents for one in children],
+        children=[
+            *(one for children, _, _ in contents for one in children),
+            *(one for one in separations if one["metadata"]["name"] == policy_name(name)),
+        ],
         nodes=await every(client, kinds.NODE),
         pods=[one for _, pods, _ in contents for one in pods],
         volumes=await every(client, kinds.PERSISTENT_VOLUME),

@@ -36,6 +36,7 @@ SOURCES: Mapping[Catalogue, str] = {
 _DATASETS = Criterion("C5:2026", "OPS-31", "Separation of Datasets - Implementation")
 _CONTAINERS = Criterion("C5:2026", "OPS-35", "Container Management - Implementation")
 _RESOURCES = Criterion("C5:2026", "OPS-03", "Capacity Management - Controlling of Resources")
+_TRAFFIC = Criterion("C5:2026", "COS-06", "Separation of Data Traffic in Jointly Used Network Environments")
 _POLICY_CONTROL = Criterion(
     "CIS Kubernetes", "5.2.1", "Ensure that the cluster has at least one active policy control mechanism in place"
 )
@@ -51,9 +52,10 @@ CRITERIA: Mapping[str, tuple[Criterion, ...]] = {
     "default-requests": (_RESOURCES,),
     "gpu-quotas": (_RESOURCES, _DATASETS),
     "network-isolation": (
-        Criterion("C5:2026", "COS-06", "Separation of Data Traffic in Jointly Used Network Environments"),
+        _TRAFFIC,
         Criterion("CIS Kubernetes", "5.3.2", "Ensure that all Namespaces have NetworkPolicies defined"),
     ),
+    "network-separation": (_TRAFFIC,),
     "access-bindings": (
         Criterion("C5:2026", "PSS-08", "Roles and Rights Framework"),
         Criterion("C5:2026", "PSS-09", "Authorisation Mechanisms"),

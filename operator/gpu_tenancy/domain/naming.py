@@ -38,6 +38,9 @@ NETWORKS_ANNOTATION = "gpu-tenancy.dev/networks"
 # reservations of the namespace that have nodes of their own, whose pods run nowhere else.
 EXCLUSIVE_ANNOTATION = "gpu-tenancy.dev/exclusive-reservations"
 
+# What Kubernetes itself writes on each namespace: its name.
+NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
+
 # Every object that the operator writes in a tenant's namespace, and cluster-scoped ones.
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={OPERATOR}"

@@ -62,6 +62,9 @@ POD = Resource("", "v1", "pods", "Pod")
 RESOURCE_QUOTA = Resource("", "v1", "resourcequotas", "ResourceQuota")
 LIMIT_RANGE = Resource("", "v1", "limitranges", "LimitRange")
 NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+CLUSTER_NETWORK_POLICY = Resource(
+    "policy.networking.k8s.io", "v1alpha2", "clusternetworkpolicies", "ClusterNetworkPolicy", namespaced=False
+)
 ROLE_BINDING = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 PRIORITY_CLASS = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False)
 STORAGE_CLASS = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)

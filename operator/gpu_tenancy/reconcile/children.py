@@ -1,7 +1,8 @@
 """The operator's objects in a namespace: compared with what should stand, in an order that is safe wherever it stops.
 
 A quota limits nothing until the controller-manager has counted it, and one that was lowered limits as before until then.
-So access to a namespace begins only when all its quotas count; where it had begun, it is restored at once.
+So access to a namespace begins only when all its quotas count, and when other tenants are kept out; where it had begun,
+it is restored at once.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def compare(
     standing: Mapping[Ref, Standing],
     expendable: Collection[str],
     *,
+    separated: bool = True,
     steady: bool,
     new: Collection[Ref] = (),
 ) -> Work:
@@ -85,6 +87,7 @@ def compare(
         desired: what should stand in the namespace.
         standing: the operator's objects that are there.
         expendable: kinds of which nothing else may stand.
+        separated: whether access may begin, as far as it depends on what is outside the namespace.
         steady: whether all stood before, so that a difference is someone else's doing.
         new: what did not stand before all the same.
     """
@@ -108,7 +111,7 @@ def compare(
                 work.operations.append(update(present, manifest, patch, steady=steady and ref not in new))
                 continue
             work.operations.append(_delete(present.observed, Step.LESS, repair=steady))
-        if ref.kind == BINDING and not (limited or steady):
+        if ref.kind == BINDING and not ((limited and separated) or steady):
             work.waiting = True
         else:
             repair = steady and ref not in new and _stood(ref, standing)

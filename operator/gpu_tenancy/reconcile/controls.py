@@ -34,6 +34,7 @@ BASE_QUOTAS = "base-quota"
 DEFAULT_REQUESTS = "default-requests"
 GPU_QUOTAS = "gpu-quotas"
 NETWORK_ISOLATION = "network-isolation"
+NETWORK_SEPARATION = "network-separation"
 ACCESS_BINDINGS = "access-bindings"
 RESIDENCY = "residency"
 ADMISSION_POLICIES = "admission-policies"
@@ -44,6 +45,7 @@ IDS = (
     DEFAULT_REQUESTS,
     GPU_QUOTAS,
     NETWORK_ISOLATION,
+    NETWORK_SEPARATION,
     ACCESS_BINDINGS,
     RESIDENCY,
     ADMISSION_POLICIES,
@@ -54,6 +56,7 @@ _BY_KIND = {
     "ResourceQuota": GPU_QUOTAS,
     "LimitRange": DEFAULT_REQUESTS,
     "NetworkPolicy": NETWORK_ISOLATION,
+    "ClusterNetworkPolicy": NETWORK_SEPARATION,
     "RoleBinding": ACCESS_BINDINGS,
 }
 
@@ -123,7 +126,7 @@ def controls(view: TenantView, objects: Iterable[Observed], now: datetime) -> li
 
     Args:
         view: the tenant.
-        objects: the operator's objects in its namespaces, and these.
+        objects: the operator's objects in its namespaces, these, and its ClusterNetworkPolicy.
         now: when they were seen.
     """
     found = summed_up(entry for one in objects for entry in _remembered(one.body))

@@ -18,6 +18,7 @@ OWNED: Mapping[str, tuple[Path, ...]] = {
     "ResourceQuota": (("spec",),),
     "LimitRange": (("spec",),),
     "NetworkPolicy": (("spec",),),
+    "ClusterNetworkPolicy": (("spec",),),
     "RoleBinding": (("subjects",),),
 }
 """By kind, the fields that are the operator's with all that is below them: what is not desired there goes."""

@@ -17,6 +17,7 @@ from gpu_tenancy.reconcile.audit import Policies, combined, digest, line
 from gpu_tenancy.reconcile.controls import (
     ADMISSION_POLICIES,
     IDS,
+    NETWORK_SEPARATION,
     RESIDENCY,
     control_of,
     lines_of,
@@ -41,6 +42,7 @@ ENFORCED_BY: Mapping[str, str] = {
     "default-requests": "API server: LimitRange",
     "gpu-quotas": "API server: ResourceQuota scoped by PriorityClass",
     "network-isolation": "CNI plugin: NetworkPolicy, if it enforces any; nothing in the API tells whether it does",
+    "network-separation": "CNI plugin: ClusterNetworkPolicy, if it knows these; nothing in the API tells whether it does",
     "access-bindings": "API server: RBAC",
     "residency": "API server and scheduler: each pod selects nodes of the placement",
     "admission-policies": "API server: ValidatingAdmissionPolicy, MutatingAdmissionPolicy",
@@ -55,7 +57,7 @@ class Findings:
     Attributes:
         tenant: the tenant.
         regions: the catalogue by name.
-        namespaces, children: the tenant's namespaces, and the operator's objects in them.
+        namespaces, children: the tenant's namespaces, and the operator's objects in them and for it as a whole.
         nodes: all nodes.
         pods, snapshots: in these namespaces.
         volumes: all PersistentVolumes.
@@ -102,7 +104,7 @@ def evidence(findings: Findings, today: date) -> Object:
             "admits": placement.admitted(findings.regions),
         },
         "regions": [_region(name, findings.regions[name], today) for name in placement.admitted(findings.regions)],
-        "controls": [_control(findings, control) for control in IDS],
+        "controls": [_control(findings, control) for control in IDS if _is_to_be(findings, control)],
         "whereabouts": _whereabouts(findings, placement),
         "conditions": [condition.model_dump(mode="json") for condition in tenant.status.conditions],
         "catalogues": dict(SOURCES),
@@ -126,6 +128,12 @@ def _region(name: str, region: RegionSpec, today: date) -> Object:
             for one in sorted(region.certificates, key=lambda one: one.name)
         ],
     }
+
+
+def _is_to_be(findings: Findings, control: str) -> bool:
+    """Leave out the control that a cluster need not have, where it neither stands nor was verified."""
+    verified = {one.id for one in findings.tenant.status.controls}
+    return control != NETWORK_SEPARATION or control in verified or _observed(findings, control)[0] > 0
 
 
 def _control(findings: Findings, control: str) -> Object:

@@ -82,6 +82,7 @@ class Contract:
         devices: by DeviceClass, how many devices the claims in each namespace may ask for.
         split: by pool, each namespace's share of the grant.
         children: the operator's objects by namespace.
+        separated: whether other tenants are kept out by more than NetworkPolicies, as far as that is to be.
         steady: whether the tenant stood completely at this generation, so that a difference is someone else's doing.
         memory: of the namespaces that need no second look.
     """
@@ -92,11 +93,12 @@ class Contract:
     devices: Mapping[str, int]
     split: Mapping[str, Mapping[str, Share]]
     children: Mapping[str, Mapping[Ref, Observed]]
+    separated: bool
     steady: bool
     memory: Memory
 
     @classmethod
-    def of(cls, view: TenantView, memory: Memory, *, steady: bool) -> Contract:
+    def of(cls, view: TenantView, memory: Memory, *, separated: bool, steady: bool) -> Contract:
         """Read a view whose spec is not refused."""
         children: defaultdict[str, dict[Ref, Observed]] = defaultdict(dict)
         for ref, child in sorted(view.children.items()):
@@ -110,6 +112,7 @@ class Contract:
             devices={name: 0 for name in view.device_classes if len(name) <= _LONGEST_CLASS} | granted,
             split={} if view.spec is None else {one.pool: shares(one, view.spec.namespaces) for one in view.spec.gpus},
             children=children,
+            separated=separated,
             steady=steady,
             memory=memory,
         )
@@ -161,7 +164,7 @@ def _keep(contract: Contract, claim: Kept) -> Work:
     )
     desired += [base, *_peerings(view, name)]
     new = _new_peerings(view, name) | ({Ref.of(base)} if counted > before else set())
-    work = compare(desired, standing, _EVERYTHING, steady=steady, new=new)
+    work = compare(desired, standing, _EVERYTHING, separated=contract.separated, steady=steady, new=new)
     _write_namespace(contract, claim, work, standing, steady=steady)
     contract.memory.settled.pop(name, None)
     if work.settled:
@@ -178,6 +181,7 @@ def _grounds(contract: Contract, name: str) -> TenantView:
         generation=0,
         status=None,
         grants={},
+        separation=None,
         allotments={key: gpus for key, gpus in view.allotments.items() if key[0] == name},
         namespaces={} if observed is None else {name: observed},
         children=contract.children.get(name, {}),
@@ -275,18 +279,18 @@ def closed(view: TenantView) -> Iterator[Update | Delete]:
             yield Update(ref, patch)
 
 
-def _agreed(view: TenantView, namespace: str) -> list[Agreement]:
-    """Leave out what was agreed on by another tenant whose label the namespace carries."""
+def agreed(view: TenantView, namespace: str) -> list[Agreement]:
+    """List what a tenant agreed on in a namespace, without what another did whose label the namespace carries."""
     return [one for one in view.peerings.get(namespace, ()) if one.own.tenant == view.name]
 
 
 def _peerings(view: TenantView, namespace: str) -> list[Manifest]:
-    return [peering(namespace, one.peer, one.ports, (one.name, one.uid)) for one in _agreed(view, namespace)]
+    return [peering(namespace, one.peer, one.ports, (one.name, one.uid)) for one in agreed(view, namespace)]
 
 
 def _new_peerings(view: TenantView, namespace: str) -> set[Ref]:
     """Name the policies that tenants have only now agreed on: that they are missing is nobody's meddling."""
-    return {Ref.of(peering(namespace, one.peer, one.ports)) for one in _agreed(view, namespace) if one.new}
+    return {Ref.of(peering(namespace, one.peer, one.ports)) for one in agreed(view, namespace) if one.new}
 
 
 def _references(before: list[dict[str, Any]], own: list[dict[str, Any]]) -> dict[str, Any]:

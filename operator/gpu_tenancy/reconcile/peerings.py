@@ -12,6 +12,7 @@ from gpu_tenancy.domain.peering import Port, Side, Wish, refusals
 from gpu_tenancy.reconcile.diff import merge_patch
 from gpu_tenancy.reconcile.plan import Emit, Plan, Ref, plan
 from gpu_tenancy.reconcile.status import write_status
+from gpu_tenancy.render.cluster_network_policy import peers_of
 from gpu_tenancy.render.network_policy import peering
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ class PeeringsView:
         wishes: the same, with whose namespace it is.
         agreements: what is in force, by the peering's uid.
         policies: the operator's network policies of this namespace and its peers.
+        separations: by tenant, the operator's ClusterNetworkPolicy; None where there are no such policies.
     """
 
     peerings: Sequence[Resource[TenantPeeringSpec, TenantPeeringStatus]]
     wishes: Sequence[Wish]
     agreements: Mapping[str, Agreement]
     policies: Mapping[Ref, Observed]
+    separations: Mapping[str, Observed] | None = None
 
 
 def wish(
@@ -93,7 +96,7 @@ def _listed(agreement: Agreement) -> list[Port]:
 
 
 def _stands(view: PeeringsView, agreement: Agreement) -> bool:
-    """Say whether the network policies of both sides are observed to be as they should."""
+    """Say whether the network policies of both sides are observed to be as they should, and nothing else keeps them apart."""
     own, peer = agreement.own, agreement.peer
     for manifest in (
         peering(own.namespace, peer, agreement.ports),
@@ -102,7 +105,13 @@ def _stands(view: PeeringsView, agreement: Agreement) -> bool:
         observed = view.policies.get(Ref.of(manifest))
         if observed is None or observed.deleting or merge_patch(observed.manifest, manifest) is not None:
             return False
-    return True
+    return view.separations is None or (
+        _leaves(view.separations.get(own.tenant), peer) and _leaves(view.separations.get(peer.tenant), own)
+    )
+
+
+def _leaves(separation: Observed | None, peer: Side) -> bool:
+    return separation is not None and peer.namespace in peers_of(separation.manifest)
 
 
 def _conditions(

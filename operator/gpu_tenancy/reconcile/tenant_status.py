@@ -19,6 +19,7 @@ from gpu_tenancy.reconcile.audit import violation
 from gpu_tenancy.reconcile.controls import controls
 from gpu_tenancy.reconcile.ownership import REFUSALS, Kept, Left, Reason, Removed, Retained, previous_reasons
 from gpu_tenancy.reconcile.plan import Create, Delete, Emit, Ref, Update
+from gpu_tenancy.reconcile.separation import taken
 from gpu_tenancy.reconcile.suspension import suspension
 from gpu_tenancy.render.namespace import OWNER_KIND
 
@@ -72,13 +73,16 @@ def report(
     work: Sequence[tuple[Claim, Work]],
     children: Mapping[str, Mapping[Ref, Observed]],
     now: datetime,
+    *,
+    separation: Work,
 ) -> list[Operation]:
     """Write the status if it has something new to say, and the events that go with it."""
     previous = view.status or IndustrialTenantStatus()
-    events = [*_adoptions(view, work), *_repairs(view, work)]
-    if any(one.operations for _, one in work) and (is_steady(view) or _says_so(previous, view.generation)):
+    everything = [separation, *(one for _, one in work)]
+    events = [*_adoptions(view, work), *_repairs(view, everything)]
+    if any(one.operations for one in everything) and (is_steady(view) or _says_so(previous, view.generation)):
         return events
-    writing = any(not one.settled for _, one in work)
+    writing = any(not one.settled for one in everything)
     entries = [_entry(previous, claim, one) for claim, one in work]
     listed = [entry for (claim, _), entry in zip(work, entries, strict=True) if _is_listed(claim)]
     state = _state(view, spec, listed, writing=writing)
@@ -109,7 +113,9 @@ def report(
 def _objects(
     view: TenantView, names: Iterable[str], children: Mapping[str, Mapping[Ref, Observed]]
 ) -> Iterator[Observed]:
-    """Give the operator's objects in the tenant's namespaces, and these."""
+    """Give the operator's objects in the tenant's namespaces, these, and what keeps other tenants out."""
+    if view.separation is not None:
+        yield view.separation
     for name in names:
         yield view.namespaces[name]
         yield from children.get(name, {}).values()
@@ -189,6 +195,8 @@ def _state(view: TenantView, spec: IndustrialTenantSpec, listed: Sequence[Namesp
     if refused:
         message = "; ".join(entry.message for entry in refused)
         return State(ready=False, stalled=True, busy=busy, reason=refused[0].reason, message=message)
+    if name_taken := taken(view):
+        return State(ready=False, stalled=True, busy=False, reason="PolicyNameTaken", message=name_taken)
     if going:
         return State(ready=False, stalled=False, busy=True, reason=Reason.TERMINATING, message="; ".join(going))
     if undecided:
@@ -321,10 +329,10 @@ def _adoptions(view: TenantView, work: Sequence[tuple[Claim, Work]]) -> Iterator
             yield _event(view, "Normal", "NamespaceAdopted", f"namespace {claim.name} was adopted by its opt-in label")
 
 
-def _repairs(view: TenantView, work: Sequence[tuple[Claim, Work]]) -> Iterator[Operation]:
+def _repairs(view: TenantView, work: Iterable[Work]) -> Iterator[Operation]:
     repaired = [
         " ".join((operation.ref.kind, "/".join(filter(None, operation.ref[2:]))))
-        for _, one in work
+        for one in work
         for _, operation in one.operations
         if isinstance(operation, Create | Update | Delete) and operation.repair
     ]

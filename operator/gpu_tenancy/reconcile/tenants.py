@@ -10,8 +10,9 @@ from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.children import QUOTA, Step
 from gpu_tenancy.reconcile.controls import verification_due
 from gpu_tenancy.reconcile.isolation import Contract, Memory, closed, released, work_on
-from gpu_tenancy.reconcile.ownership import claims
+from gpu_tenancy.reconcile.ownership import Kept, claims
 from gpu_tenancy.reconcile.plan import Plan, Update, plan
+from gpu_tenancy.reconcile.separation import separate
 from gpu_tenancy.reconcile.tenant_status import is_steady, report, report_failure, report_refusal
 from gpu_tenancy.render.base_quota import faults
 from gpu_tenancy.render.gpu_quota import quota_key
@@ -44,14 +45,17 @@ def plan_tenant(view: TenantView, now: datetime, memory: Memory | None = None) -
     """
     problem = _problem(view)
     if problem is not None:
-        return plan([*_lowered(view), *released(view), *closed(view)], report_refusal(view, *problem, now))
-    contract = Contract.of(view, memory or Memory(), steady=is_steady(view))
-    work = [(claim, work_on(contract, claim)) for claim in claims(view)]
+        apart = [operation for _, operation in separate(view, needed=False, steady=False).operations]
+        return plan([*_lowered(view), *released(view), *closed(view), *apart], report_refusal(view, *problem, now))
+    claimed, steady = claims(view), is_steady(view)
+    separation = separate(view, needed=any(isinstance(claim, Kept) for claim in claimed), steady=steady)
+    contract = Contract.of(view, memory or Memory(), separated=separation.settled, steady=steady)
+    work = [(claim, work_on(contract, claim)) for claim in claimed]
     stages: dict[Step, list[Operation]] = {step: [] for step in Step}
-    for _, one in work:
+    for one in (separation, *(one for _, one in work)):
         for step, operation in one.operations:
             stages[step].append(operation)
-    status = [] if view.spec is None else report(view, view.spec, work, contract.children, now)
+    status = [] if view.spec is None else report(view, view.spec, work, contract.children, now, separation=separation)
     return plan(*stages.values(), status, by_namespace=True)
 
 

@@ -31,6 +31,7 @@ class Platform:
         closed_networks: CIDRs that internet egress never reaches, beside the built-in private ranges.
         dns_namespace_labels, dns_pod_labels: which pods answer DNS.
         dns_addresses: CIDRs of node-local DNS caches.
+        separation_priority: that of each tenant's ClusterNetworkPolicy in its tier; None where there are no such policies.
         verification: how long the evidence of a control that does not change may grow old.
     """
 
@@ -39,6 +40,7 @@ class Platform:
     dns_namespace_labels: tuple[tuple[str, str], ...] = (("kubernetes.io/metadata.name", "kube-system"),)
     dns_pod_labels: tuple[tuple[str, str], ...] = (("k8s-app", "kube-dns"),)
     dns_addresses: tuple[str, ...] = ()
+    separation_priority: int | None = None
     verification: timedelta = timedelta(days=1)
 
 
@@ -66,6 +68,7 @@ class TenantView:
         contract: where the contract stands; one that is not running shuts the tenant.
         contested: host names that another tenant was granted as well.
         peerings: what both sides agreed on, by the tenant's namespace.
+        separation: the ClusterNetworkPolicy that has the name of the tenant's, whoever it belongs to.
         exclusive: reservations that have nodes of their own, by the tenant's namespace.
         remainders: what is left to go, of the namespaces that are being drained and whose pods were counted.
         audit: what audits found of it; None until everything was looked at.
@@ -94,6 +97,7 @@ class TenantView:
     contract: Standing = field(default_factory=Standing)
     contested: frozenset[str] = frozenset()
     peerings: Mapping[str, Sequence[Agreement]] = field(default_factory=dict)
+    separation: Observed | None = None
     exclusive: Mapping[str, Sequence[str]] = field(default_factory=dict)
     remainders: Mapping[str, Remainder] = field(default_factory=dict)
     audit: Audit | None = None

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TYPE_CHECKING, Any
 
 from gpu_tenancy.api.common import API_VERSION
-from gpu_tenancy.domain.naming import OPERATOR, TENANT_LABEL
+from gpu_tenancy.domain.naming import NAMESPACE_NAME_LABEL, OPERATOR, TENANT_LABEL
 from gpu_tenancy.render.manifest import Manifest, managed
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Peer = dict[str, Any]
 
 _DNS_PORT = 53
-_NAME_LABEL = "kubernetes.io/metadata.name"
 _PEERING_PREFIX = f"{OPERATOR}-peer-"
 _LONGEST_NAME = 63
 
@@ -106,7 +105,7 @@ def peering(namespace: str, peer: Side, ports: Iterable[Port], owner: tuple[str,
         ports: what is open; none stand for all.
         owner: name and uid of the TenantPeering, with which Kubernetes itself removes the policy.
     """
-    labels = {_NAME_LABEL: peer.namespace, TENANT_LABEL: peer.tenant}
+    labels = {NAMESPACE_NAME_LABEL: peer.namespace, TENANT_LABEL: peer.tenant}
     peers = [{"namespaceSelector": {"matchLabels": labels}}]
     opened = [{"protocol": one.protocol, "port": one.port} for one in sorted(ports)]
     rules = {**_ingress(peers, opened), **_egress(peers, opened), **_BOTH}

@@ -46,17 +46,21 @@ class Failure:
         error: why.
         uncertain: whether the write may yet be done, up to the client's write timeout after it was sent. Until it is
             known, count with the worse of before and after.
+        unserved: whether it was to create an object of a kind that the cluster does not have.
     """
 
     ref: Ref
     error: KubeError
     uncertain: bool = False
+    unserved: bool = False
 
     @property
     def is_conflict(self) -> bool:
         """The world is not as the plan saw it: plan anew."""
         error = self.error
-        return isinstance(error, ApiError) and (error.is_conflict or error.is_already_exists or error.is_not_found)
+        if not isinstance(error, ApiError):
+            return False
+        return error.is_conflict or error.is_already_exists or (error.is_not_found and not self.unserved)
 
     @property
     def is_permanent(self) -> bool:
@@ -173,7 +177,7 @@ class Executor:
                     assert_never(operation)
         except KubeError as error:
             uncertain = error.maybe_written and not await self._is_settled(operation)
-            run.failures.append(Failure(_ref(operation), error, uncertain))
+            run.failures.append(Failure(_ref(operation), error, uncertain, _is_unserved(operation, error)))
 
     async def _create(self, operation: Create, run: _Run) -> None:
         resource = self._resource(operation.ref)
@@ -301,6 +305,12 @@ def _unhindered(stage: Iterable[Operation], failures: Iterable[Failure]) -> list
 
 def _namespace(ref: Ref) -> str:
     return ref.name if ref.kind == NAMESPACE.kind else ref.namespace
+
+
+def _is_unserved(operation: Operation, error: KubeError) -> bool:
+    """Say whether a kind was not found: there is no namespace that could be missing instead."""
+    at_large = isinstance(operation, Create) and not operation.ref.namespace
+    return at_large and isinstance(error, ApiError) and error.is_not_found
 
 
 def _ref(operation: Operation) -> Ref:

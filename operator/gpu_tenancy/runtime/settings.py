@@ -108,6 +108,10 @@ class Settings(BaseModel):
     dns_addresses: Networks = ()
     """Addresses of node-local DNS caches, if there are any: often 169.254.20.10. Joined by commas."""
 
+    cluster_network_policy_priority: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Where the cluster has ClusterNetworkPolicies: that of each tenant's in the Admin tier, the lowest first. Without it
+    there are none."""
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         _ = self.lease_timings
@@ -127,6 +131,7 @@ class Settings(BaseModel):
             dns_namespace_labels=tuple(self.dns_namespace_labels.items()),
             dns_pod_labels=tuple(self.dns_pod_labels.items()),
             dns_addresses=tuple(map(str, self.dns_addresses)),
+            separation_priority=self.cluster_network_policy_priority,
             verification=timedelta(seconds=self.control_verification_interval),
         )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gpu_tenancy.api import GROUP, VERSION
 from gpu_tenancy.domain.naming import MANAGED_SELECTOR
 from gpu_tenancy.kube.reflector import Reflector
-from gpu_tenancy.kube.resource import BUILT_IN, DEVICE_CLASS
+from gpu_tenancy.kube.resource import BUILT_IN, CLUSTER_NETWORK_POLICY, DEVICE_CLASS
 from gpu_tenancy.kube.resource import Resource as ApiResource
 from gpu_tenancy.runtime.controllers import Controllers
 from gpu_tenancy.runtime.controllers.tools import Tools
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from gpu_tenancy.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+# Served from 1.34 on, unless switched off; and as long as nobody takes the kind out of the cluster.
+_OPTIONAL = frozenset({DEVICE_CLASS, CLUSTER_NETWORK_POLICY})
 
 
 class KindWatcher(Protocol):
@@ -68,8 +71,10 @@ async def serve_term(
     """Lead until cancelled."""
     world = World()
     engine = Engine(clock, metrics)
-    resources = BUILT_IN.with_(*(api_resource(kind) for kind in world.custom))
-    stores = {**world.reflected, **world.managed, **{api_resource(kind): world.custom[kind] for kind in world.custom}}
+    separating = {} if settings.cluster_network_policy_priority is None else world.separating
+    reflected = {**world.reflected, **separating}
+    resources = BUILT_IN.with_(*separating, *(api_resource(kind) for kind in world.custom))
+    stores = {**reflected, **world.managed, **{api_resource(kind): world.custom[kind] for kind in world.custom}}
     executor = Executor(client, resources, stores, recorder, on_repair=metrics.drift_repaired)
     audit_interval = timedelta(seconds=settings.residency_audit_interval)
     tools = Tools(world, engine, executor, client, clock, metrics, settings.platform, audit_interval)
@@ -84,10 +89,10 @@ async def serve_term(
             resource,
             store,
             label_selector=selector,
-            optional=resource == DEVICE_CLASS,  # served from 1.34 on, unless switched off
+            optional=resource in _OPTIONAL,
             on_restart=restarted,
         )
-        for selector, group in (("", world.reflected), (MANAGED_SELECTOR, world.managed))
+        for selector, group in (("", reflected), (MANAGED_SELECTOR, world.managed))
         for resource, store in group.items()
     ]
     watcher = watch_kinds(client, world.custom, restarted)

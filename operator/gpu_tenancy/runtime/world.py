@@ -39,6 +39,7 @@ from gpu_tenancy.reconcile.exclusive import claims
 from gpu_tenancy.reconcile.observed import Observed
 from gpu_tenancy.reconcile.ownership import stands_in
 from gpu_tenancy.reconcile.tenants import refusal
+from gpu_tenancy.render.cluster_network_policy import policy_name
 from gpu_tenancy.render.role_binding import of_tenants
 from gpu_tenancy.runtime.derived import Derived
 
@@ -144,6 +145,7 @@ class World:
         )
         self.limit_ranges = _observed(kinds.LIMIT_RANGE, {"namespace": _namespace})
         self.network_policies = _observed(kinds.NETWORK_POLICY, {"namespace": _namespace})
+        self.cluster_network_policies = _observed(kinds.CLUSTER_NETWORK_POLICY)
         self.role_bindings: Store[Observed] = Store(_binding, indexes={"namespace": _namespace})
         self.priority_classes = _observed(kinds.PRIORITY_CLASS)
         self.storage_classes: Store[str] = Store(_deleting_class)
@@ -184,6 +186,11 @@ class World:
             kinds.DEPLOYMENT: self.deployments,
             kinds.STATEFUL_SET: self.stateful_sets,
         }
+
+    @property
+    def separating(self) -> Mapping[ApiResource, Store[Any]]:
+        """The store of policies that are there only where the cluster has such: all of them, by whomever."""
+        return {kinds.CLUSTER_NETWORK_POLICY: self.cluster_network_policies}
 
     @property
     def managed(self) -> Mapping[ApiResource, Store[Any]]:
@@ -243,6 +250,11 @@ class World:
         children += [entry.value for entry in self.role_bindings.by("namespace", namespace) if _is_managed(entry.value)]
         children += [entry.value.observed for entry in self.quotas.by("namespace", namespace)]
         return {child.ref: child for child in children}
+
+    def separation(self, tenant: str) -> Observed | None:
+        """Give the ClusterNetworkPolicy that has the name of a tenant's, whoever it belongs to."""
+        entry = self.cluster_network_policies.get(policy_name(tenant))
+        return None if entry is None else entry.value
 
     def handed_out(self, namespace: str) -> list[Observed]:
         """Give the role bindings in a namespace that owners may have made."""

@@ -11,6 +11,7 @@ from gpu_tenancy.reconcile.demand import Missing
 from gpu_tenancy.reconcile.drain import JobFacts
 from gpu_tenancy.reconcile.exclusive import claims
 from gpu_tenancy.reconcile.reservations import basis
+from gpu_tenancy.render.cluster_network_policy import tenant_of
 from gpu_tenancy.render.network_policy import is_peering
 from gpu_tenancy.runtime.controllers.audits import EVERYTHING, AuditController, Audits
 from gpu_tenancy.runtime.controllers.binder import Binder
@@ -92,6 +93,7 @@ class Controllers:
         for store in (world.limit_ranges, world.network_policies, world.role_bindings):
             store.subscribe(self._child_changed)
         world.network_policies.subscribe(self._policy_changed)
+        world.cluster_network_policies.subscribe(self._separation_changed)
         world.priority_classes.subscribe(self._class_changed)
         for classes in (world.storage_classes, world.device_classes):
             classes.subscribe(self._classes_changed)
@@ -104,7 +106,8 @@ class Controllers:
         self._catalogue_changed()
         self._add(Topic.REGION, (entry.key.name for entry in self._world.regions.snapshot().values()))
         owners = {self._world.owner(entry.key.name) for entry in self._world.namespaces.snapshot().values()}
-        self._add(Topic.TENANT, owners - {""})
+        separated = {tenant_of(entry.key.name) for entry in self._world.cluster_network_policies.snapshot().values()}
+        self._add(Topic.TENANT, (owners | separated) - {""})
         reserving = {e.key.namespace for e in self._world.quotas.snapshot().values() if e.value.tier is Tier.RESERVED}
         jobs = self._world.jobs.snapshot().values()
         reserving |= {entry.key.namespace for entry in jobs if isinstance(entry.value, JobFacts)}
@@ -275,6 +278,12 @@ class Controllers:
     def _policy_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
         if is_peering(key.name):
             self._add(Topic.PEERINGS, self._peers.around(key.namespace))
+
+    def _separation_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
+        tenant = tenant_of(key.name)
+        self._add(Topic.TENANT, [tenant])
+        for held in self._world.namespaces.by("tenant", tenant):
+            self._add(Topic.PEERINGS, self._peers.around(held.key.name))
 
     def _class_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:
         if named := quota_of(key.name):

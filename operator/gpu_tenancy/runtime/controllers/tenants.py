@@ -130,6 +130,7 @@ class TenantController:
                 for namespace in namespaces
                 if (agreed := self._peers.agreements(namespace))
             },
+            separation=world.separation(name),
             remainders=self._remainders.of(namespaces),
             audit=self._audits.of(name),
             exclusive={

@@ -14,6 +14,7 @@ from gpu_tenancy.domain.promises import PoolFacts, QuotaKey, State, decide
 from gpu_tenancy.kube.errors import ApiError
 from gpu_tenancy.kube.store import Key
 from gpu_tenancy.observability.metrics import Metrics
+from gpu_tenancy.reconcile.exclusive import named
 from gpu_tenancy.reconcile.plan import Create, Emit, Plan, Update, plan
 from gpu_tenancy.reconcile.reservations import unread
 from gpu_tenancy.reconcile.views import Platform
@@ -22,6 +23,7 @@ from gpu_tenancy.runtime.controllers.pools import Decisions, PoolController
 from gpu_tenancy.runtime.controllers.quotas import QuotaWriter
 from gpu_tenancy.runtime.controllers.reservations import ReservationController
 from gpu_tenancy.runtime.controllers.tools import Tools
+from gpu_tenancy.runtime.controllers.workloads import Remainders, WorkloadController
 from gpu_tenancy.runtime.engine import Engine
 from gpu_tenancy.runtime.executor import ExecutionError, Failure
 from gpu_tenancy.runtime.fleet import Fleet
@@ -127,7 +129,9 @@ def test_what_was_promised_to_a_reservation_that_cannot_be_read_keeps_its_place(
     world.reservations.observe(stored("odd", "train", spec={"pool": 7}))
     (entry,) = world.reservations.by("pool", "b200")
     assert isinstance(entry.value, Broken)
-    (old,) = unread("train", "old", "u", pool="b200", status=entry.value.status, tenant="neura")
+    series = unread("train", "old", "u", pool="b200", status=entry.value.status, tenant="neura")
+    assert series is not None
+    (old,) = series.bookings
 
     decision = decide(
         PoolFacts(pool(), capacity(8), (grant("agile"),), (old, booking("new", spec(8, 1, 3), "agile"))), NOW
@@ -136,6 +140,68 @@ def test_what_was_promised_to_a_reservation_that_cannot_be_read_keeps_its_place(
     assert decision.verdicts["new"].state is State.REFUSED
     assert decision.verdicts[old.uid].ledger == old.ledger
     assert decision.allotments[QuotaKey("train", Tier.RESERVED)] == 8
+
+
+WEEKLY = [
+    {"start": f"2026-12-0{day}T20:00:00Z", "end": f"2026-12-0{day}T22:00:00Z", "gpus": 8, "nodes": nodes}
+    | {"acceptedTime": "2026-11-30T00:00:00Z"}
+    for day, nodes in ((1, ["node-1"]), (8, []))
+]
+
+
+@pytest.mark.parametrize("status", [{}, {"occurrences": WEEKLY}], ids=["once", "recurring"])
+def test_a_reservation_that_cannot_be_read_any_more_is_charged_once_keeps_its_nodes_and_ends(status) -> None:
+    async def run() -> None:
+        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), Decisions()
+        pods: Any = Pods(lambda: None)
+        executor: Any = Nothing()
+        tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))
+        fleet, remainders = Fleet(world, lambda *_: None, lambda: None), Remainders()
+        observe(world)
+        grants = [{"pool": "b200", "reservable": 8, "gpuHours": {"limit": 64, "period": "Week"}}]
+        tenant = stored("neura", spec={"namespaces": [{"name": "train"}], "gpus": grants})
+        tenant["metadata"]["resourceVersion"] = "2"
+        world.tenants.observe(tenant)
+        (night,) = world.reservations.by("pool", "b200")
+        asked = {"pool": "b200", "gpus": 8, "exclusivity": "Node"} | {
+            "window": {"start": "2026-12-01T20:00:00Z", "end": "2026-12-01T22:00:00Z"}
+        }
+        if status:
+            asked["recurrence"] = {"rule": "FREQ=WEEKLY;COUNT=2", "timeZone": "UTC"}
+        said = {"window": asked["window"], "gpus": 8, "acceptedTime": "2026-11-30T00:00:00Z", "nodes": ["node-1"]}
+        raises = Raises(5)
+        pools = controller(tools, fleet, decisions, raises)
+        for version, spec_ in (("2", asked), ("3", asked | {"gpus": "many"})):
+            again = stored("night", "train", spec=spec_, status=said | status)
+            again["metadata"]["resourceVersion"] = version
+            world.reservations.observe(again)
+            await clock.advance(60)
+            await pools.reconcile("b200")
+        (night,) = world.reservations.by("pool", "b200")
+        assert isinstance(night.value, Broken)
+
+        (owner,) = world.tenants.values()
+        assert not isinstance(owner, Broken)
+        assert decisions.charges.spent("b200", owner) == {}
+        assert named([night.value]) == ("night",)
+        tenure = Binder(tools, fleet).tenure("node-1", "b200")
+        assert tenure is not None
+        assert tenure.name == "night"
+        verdict = decisions.verdict(night.value)
+        assert verdict is not None
+        assert verdict.ledger is not None
+        assert (verdict.state, verdict.ledger.nodes) == (State.ACTIVE, ("node-1",))
+
+        workloads, looks = WorkloadController(tools, decisions, remainders), pods.looks
+        await workloads.reconcile("train")
+        assert pods.looks == looks, "nobody has to go"
+        await clock.advance(2 * 3600)
+        await pools.reconcile("b200")
+        looks = pods.looks
+        await workloads.reconcile("train")
+        assert pods.looks == looks + 1, "its pods have to go"
+
+    asyncio.run(run())
 
 
 def test_a_window_opens_after_one_look_at_pods() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from gpu_tenancy.api.resource import Resource
 from gpu_tenancy.domain.binding import Exclusive, Site
 from gpu_tenancy.domain.calendar import seconds
 from gpu_tenancy.domain.capacity import CLIQUE_LABEL, usable
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from gpu_tenancy.api import GpuPoolSpec, GpuReservationSpec, GpuReservationStatus
-    from gpu_tenancy.api.resource import Resource
+    from gpu_tenancy.api import GpuPoolSpec, GpuReservationStatus
     from gpu_tenancy.domain.capacity import NodeFacts
     from gpu_tenancy.domain.promises import Decision, PoolFacts
 
@@ -102,12 +102,27 @@ class Claim(NamedTuple):
     start: datetime
 
 
-def claims(reservation: Resource[GpuReservationSpec, GpuReservationStatus]) -> Iterator[tuple[str, Claim]]:
+class Stored(Protocol):
+    """A reservation, whether its spec can be read or not."""
+
+    @property
+    def namespace(self) -> str:
+        """Where it is."""
+
+    @property
+    def name(self) -> str:
+        """What it is called there."""
+
+    @property
+    def status(self) -> GpuReservationStatus:
+        """What was promised to it."""
+
+
+def claims(reservation: Stored) -> Iterator[tuple[str, Claim]]:
     """List the nodes that a reservation has, for whichever of its windows."""
     status = reservation.status
-    if reservation.spec.recurrence is not None:
-        windows = [(one.nodes, one.acceptedTime, one.start) for one in status.occurrences]
-    else:
+    windows = [(one.nodes, one.acceptedTime, one.start) for one in status.occurrences]
+    if not windows:
         windows = [(status.nodes, status.acceptedTime, status.window.start)] if status.window is not None else []
     for nodes, accepted, start in windows:
         if accepted is not None:
@@ -115,11 +130,12 @@ def claims(reservation: Resource[GpuReservationSpec, GpuReservationStatus]) -> I
                 yield name, Claim(accepted, reservation.namespace, reservation.name, start)
 
 
-def named(reservations: Iterable[Resource[GpuReservationSpec, GpuReservationStatus]]) -> tuple[str, ...]:
+def named(reservations: Iterable[Stored]) -> tuple[str, ...]:
     """Name those of a namespace's reservations whose pods run on nodes of their own, and nowhere else."""
     begins = []
     for one in reservations:
         over = any(each.type == "Ready" and each.reason == State.COMPLETED for each in one.status.conditions)
-        if one.spec.exclusivity != "None" and one.status.window is not None and not over:
+        wants = one.spec.exclusivity != "None" if isinstance(one, Resource) else any(claims(one))
+        if wants and one.status.window is not None and not over:
             begins.append((one.status.window.start, one.name))
     return tuple(sorted(name for _, name in sorted(begins)[:MOST_NAMED]))

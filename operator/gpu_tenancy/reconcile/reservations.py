@@ -138,34 +138,37 @@ def unread(
     status: GpuReservationStatus,
     tenant: str,
     spec: GpuReservationSpec | None = None,
-) -> list[Booking]:
+) -> Series | None:
     """Read what was promised to a reservation, whatever it asks for now: that keeps its place, as it is.
 
     So it is with one whose spec cannot be read, and with one whose status cannot be written.
     """
-    ledgers = [one.ledger for one in _occurrences(status)]
-    if not ledgers:
-        ledgers = [_own_ledger(status)]
-    return [
-        Booking(
+
+    def kept(ledger: Ledger, which: str = "") -> Booking:
+        return Booking(
             namespace=namespace,
-            name=name,
-            uid=f"{uid}/{seconds(one.window.start)}",
+            name=f"{name}{which}",
+            uid=f"{uid}{which}",
             tenant=tenant,
-            created=one.accepted,
+            created=ledger.accepted,
             generation=status.observedGeneration,
-            spec=_as_it_is(one, pool, spec),
-            ledger=one,
+            spec=_as_it_is(ledger, pool, spec),
+            ledger=ledger,
         )
-        for one in ledgers
-        if one is not None
-    ]
+
+    ledgers = [one.ledger for one in _occurrences(status) if one.ledger is not None]
+    if ledgers:
+        bookings = tuple(kept(one, f"/{seconds(one.window.start)}") for one in ledgers)
+        return Series(kept(ledgers[0]), bookings, len(bookings))
+    ledger = None if status.occurrences else _own_ledger(status)
+    return None if ledger is None else Series(whole := kept(ledger), (whole,))
 
 
 def _as_it_is(ledger: Ledger, pool: str, spec: GpuReservationSpec | None) -> GpuReservationSpec:
     window = ReservationWindow(start=ledger.window.start, end=ledger.window.end - timedelta(seconds=ledger.kept))
     if spec is None:
-        return GpuReservationSpec(pool=pool, gpus=ledger.gpus, window=window)
+        exclusivity: Literal["None", "Node"] = "Node" if ledger.nodes else "None"
+        return GpuReservationSpec(pool=pool, gpus=ledger.gpus, window=window, exclusivity=exclusivity)
     return spec.model_copy(update={"gpus": ledger.gpus, "window": window, "recurrence": None})
 
 

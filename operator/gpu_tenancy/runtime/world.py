@@ -354,8 +354,13 @@ def _namespace(entry: Entry[Any]) -> Iterable[str]:
     return [entry.key.namespace]
 
 
+def pool_of(reservation: Reservation | Broken) -> str:
+    """Name the pool of a reservation, or give an empty name if that cannot be read."""
+    return reservation.pool if isinstance(reservation, Broken) else reservation.spec.pool
+
+
 def _reserved_pool(entry: Entry[Reservation | Broken]) -> Iterable[str]:
-    return [entry.value.pool if isinstance(entry.value, Broken) else entry.value.spec.pool]
+    return [pool_of(entry.value)]
 
 
 def _named_pool(spec: Any) -> str:
@@ -364,7 +369,7 @@ def _named_pool(spec: Any) -> str:
 
 
 def _bound_nodes(entry: Entry[Reservation | Broken]) -> Iterable[str]:
-    return () if isinstance(entry.value, Broken) else {node for node, _ in claims(entry.value)}
+    return {node for node, _ in claims(entry.value)}
 
 
 def _listed_namespaces(entry: Entry[Tenant | Broken]) -> Iterable[str]:

@@ -113,7 +113,7 @@ class Series:
 
     def verdict(self, verdicts: Mapping[str, Verdict]) -> Verdict:
         """Say what is decided about the reservation, given the verdicts on its bookings."""
-        if self.whole.spec.recurrence is None:
+        if self.bookings == (self.whole,):
             return verdicts[self.whole.uid]
         found = [verdicts[one.uid] for one in self.bookings]
         held = [verdict for verdict in found if verdict.ledger is not None]

@@ -13,7 +13,7 @@ from gpu_tenancy.kube.resource import POD
 from gpu_tenancy.reconcile.exclusive import claims, exclusive, occupant, sites, with_nodes
 from gpu_tenancy.reconcile.nodes import Tenure
 from gpu_tenancy.runtime.keys import Key, Topic
-from gpu_tenancy.runtime.world import Broken
+from gpu_tenancy.runtime.world import pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,7 +91,7 @@ class Binder:
     @staticmethod
     def _seats(facts: PoolFacts, wanted: Iterable[Exclusive], now: int) -> dict[_Seat, None]:
         """List the nodes that reservations have in windows that have begun."""
-        own = {booking.uid: (booking.namespace, booking.name) for booking in facts.bookings}
+        own = {one.uid: (one.namespace, one.name.partition("/")[0]) for one in facts.bookings}
         open_ = [one for one in wanted if one.start <= now < one.end]
         return dict.fromkeys((own[one.uid], one.start, node) for one in open_ for node in one.bound)
 
@@ -100,7 +100,7 @@ class Binder:
         found = [
             claim
             for entry in self._world.reservations.by("node", node)
-            if not isinstance(entry.value, Broken) and entry.value.spec.pool == pool
+            if pool_of(entry.value) == pool
             for name, claim in claims(entry.value)
             if name == node
         ]

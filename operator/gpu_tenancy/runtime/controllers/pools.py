@@ -23,7 +23,7 @@ from gpu_tenancy.runtime.engine import TELL
 from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.meter import Meter, Reading
-from gpu_tenancy.runtime.world import Broken, readable
+from gpu_tenancy.runtime.world import Broken, pool_of, readable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -68,9 +68,9 @@ class Decisions:
         """Say whether the pool has decided on this spec of the tenant."""
         return self._generations.get(pool, {}).get(tenant.name) == (tenant.uid, tenant.generation)
 
-    def verdict(self, reservation: Reservation) -> Verdict | None:
+    def verdict(self, reservation: Reservation | Broken) -> Verdict | None:
         """Give what is decided about a reservation."""
-        decision = self._decisions.get(reservation.spec.pool)
+        decision = self._decisions.get(pool_of(reservation))
         return None if decision is None else decision.verdicts.get(reservation.uid)
 
     def is_about(self, reservation: Reservation) -> bool:
@@ -161,13 +161,13 @@ class PoolController:
         tenants = {tenant.name: tenant for tenant in self._tenants(name)}
         windows = spread(reservations, self._world.owner, pool.spec.reservations, now)
         open_ = {uid: one for uid, one in windows.items() if uid not in contested}
-        bookings = (*(booking for one in open_.values() for booking in one.bookings), *self._unread(name, contested))
-        charged, next_charge = self._charge(pool, tenants, windows, now)
+        kept = open_ | dict(self._unread(name, contested))
+        charged, next_charge = self._charge(pool, tenants, kept, now)
         facts = PoolFacts(
             spec=pool.spec,
             capacity=capacity,
             grants=tuple(self._grant(name, tenant) for tenant in tenants.values()),
-            bookings=bookings,
+            bookings=tuple(booking for one in kept.values() for booking in one.bookings),
             standing=tuple(self._standing(name)),
             frozen=self._frozen(),
             since=self._began,
@@ -177,7 +177,7 @@ class PoolController:
             await self._binder.look(pool)
             await self.reconcile(name, looked=True, contested=contested)  # the world has moved on
             return
-        decision = _together(self._binder.bind(pool, facts, decision), open_, contested)
+        decision = _together(self._binder.bind(pool, facts, decision), kept, contested)
         asked = {one.uid: one.generation for one in reservations if one.uid in open_}
         generations = {tenant.name: (tenant.uid, tenant.generation) for tenant in tenants.values()}
         concerned, coming = self._publish(name, decision, generations, asked)
@@ -315,16 +315,16 @@ class PoolController:
             if self._world.holder(namespace) == tenant.name:
                 yield namespace, share
 
-    def _unread(self, pool: str, contested: Collection[str]) -> Iterator[Booking]:
-        """List what was promised to reservations that cannot be read, or not be written."""
+    def _unread(self, pool: str, contested: Collection[str]) -> Iterator[tuple[str, Series]]:
+        """List, by uid, what was promised to reservations that cannot be read, or not be written."""
         for entry in self._world.reservations.by("pool", pool):
             one = entry.value
             if isinstance(one, Broken) or one.uid in contested:
                 spec = None if isinstance(one, Broken) else one.spec
                 tenant = self._world.owner(one.namespace)
-                yield from unread(
-                    one.namespace, one.name, one.uid, pool=pool, status=one.status, tenant=tenant, spec=spec
-                )
+                kept = unread(one.namespace, one.name, one.uid, pool=pool, status=one.status, tenant=tenant, spec=spec)
+                if kept is not None:
+                    yield one.uid, kept
 
     def _standing(self, pool: str) -> Iterator[StandingQuota]:
         """List the quotas that hold GPUs of the pool, as they are or are about to be."""

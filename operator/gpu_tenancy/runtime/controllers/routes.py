@@ -195,9 +195,9 @@ class Controllers:
                 self._add(Topic.POOL, [entry.value.pool])
             elif entry is not None:
                 self._consider(entry.value.spec.pool, old, new)
-                self._add(Topic.NODE, {node for node, _ in claims(entry.value)})
                 if entry.value.spec.exclusivity != "None":
                     self._add(Topic.TENANT, [self._world.owner(key.namespace)])
+        self._add(Topic.NODE, {node for entry in (old, new) if entry is not None for node, _ in claims(entry.value)})
         if new is None:
             self._metrics.reservation_gone(key.namespace, key.name)
             self._workloads.vacate(key.namespace)

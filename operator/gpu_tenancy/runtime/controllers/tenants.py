@@ -134,11 +134,7 @@ class TenantController:
             remainders=self._remainders.of(namespaces),
             audit=self._audits.of(name),
             exclusive={
-                namespace: named(
-                    entry.value
-                    for entry in world.reservations.by("namespace", namespace)
-                    if not isinstance(entry.value, Broken)
-                )
+                namespace: named(entry.value for entry in world.reservations.by("namespace", namespace))
                 for namespace in known
             },
         )

@@ -25,7 +25,7 @@ from gpu_tenancy.reconcile.drain import (
 from gpu_tenancy.reconcile.suspension import drain_phase
 from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.keys import Key, Topic
-from gpu_tenancy.runtime.world import Broken
+from gpu_tenancy.runtime.world import Broken, pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,16 +85,9 @@ class WorkloadController:
             await self._empty(name, owner, shut)
             return
         self._remainders.replace(name, None)
-        reservations = [
-            entry.value
-            for entry in self._world.reservations.by("namespace", name)
-            if not isinstance(entry.value, Broken)
-        ]
-        phases = {
-            # One that cannot be read is there all the same, and whatever it was promised is not taken from it.
-            entry.key.name: _untouched(entry.uid) if isinstance(entry.value, Broken) else self._phase(entry.value)
-            for entry in self._world.reservations.by("namespace", name)
-        }
+        # One that cannot be read is there all the same, with what was promised to it.
+        reservations = [entry.value for entry in self._world.reservations.by("namespace", name)]
+        phases = {one.name: self._phase(one) for one in reservations}
         jobs = self._world.reserving_jobs(name)
         # A Job that cannot be written must not hold up the pods that have to go.
         failure = await self._tend_jobs(DrainView(phases, jobs))
@@ -139,7 +132,7 @@ class WorkloadController:
         name: str,
         phases: Mapping[str, Phase],
         jobs: Sequence[JobFacts],
-        reservations: Sequence[Reservation],
+        reservations: Sequence[Reservation | Broken],
     ) -> None:
         """Look for pods that have to go, if there can be any."""
         limits = list(self._limits(name, reservations))
@@ -161,10 +154,10 @@ class WorkloadController:
         self._engine.alarms.set(Key(Topic.WORKLOADS, name), plan.wake)
         await self._executor.execute(plan)
 
-    def _phase(self, reservation: Reservation) -> Phase:
+    def _phase(self, reservation: Reservation | Broken) -> Phase:
         verdict = self._decisions.verdict(reservation)
         ledger = None if verdict is None else verdict.ledger
-        pool = self._world.pool_specs().get(reservation.spec.pool)
+        pool = self._world.pool_specs().get(pool_of(reservation))
         if verdict is None or ledger is None or pool is None:
             return _untouched(reservation.uid)
         grace = min(pool.reservations.gracePeriod, (ledger.window.end - ledger.window.start) / 4)
@@ -175,10 +168,9 @@ class WorkloadController:
             end=ledger.window.end,
         )
 
-    def _limits(self, namespace: str, reservations: Sequence[Reservation]) -> Iterator[Limit]:
+    def _limits(self, namespace: str, reservations: Sequence[Reservation | Broken]) -> Iterator[Limit]:
         """Say what is promised to the namespace now, by pool; a loss of capacity evicts nobody."""
-        entries = self._world.reservations.by("namespace", namespace)
-        unread = {entry.value.pool for entry in entries if isinstance(entry.value, Broken)}
+        unread = {one.pool for one in reservations if isinstance(one, Broken) and self._decisions.verdict(one) is None}
         for entry in self._world.quotas.by("namespace", namespace):
             quota = entry.value
             pool = None if quota.pool is None else self._world.pool_specs().get(quota.pool)
@@ -189,7 +181,7 @@ class WorkloadController:
             promised = sum(
                 verdict.ledger.gpus
                 for reservation in reservations
-                if reservation.spec.pool == quota.pool
+                if pool_of(reservation) == quota.pool
                 and (verdict := self._decisions.verdict(reservation)) is not None
                 and verdict.ledger is not None
                 and _state(verdict) == "active"

@@ -119,6 +119,10 @@ def test_who_asks_for_what_is_not_there_hears_the_same_as_who_is_not_wanted(clus
         ("parted", lambda pair: pair.cluster.apply(half(pair.b, pair.a, pair.a, 1))),
         ("denied", lambda pair: pair.cluster.apply(tenant(pair.b, pair.b, peering="Denied"))),
         ("shut", lambda pair: pair.cluster.apply(tenant(pair.b, pair.b, suspended=True))),
+        (
+            "over",
+            lambda pair: pair.cluster.apply(tenant(pair.b, pair.b, contract={"validUntil": "2026-01-01T00:00:00Z"})),
+        ),
         ("unlisted", lambda pair: pair.cluster.apply(tenant(pair.b))),
         ("left", lambda pair: pair.cluster.kubectl("delete", "itn", pair.b)),
         ("refused", lambda pair: pair.cluster.apply(tenant(pair.b, pair.b, peering="Denied", gpus=[{"pool": "none"}]))),

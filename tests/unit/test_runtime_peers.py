@@ -75,6 +75,17 @@ def test_a_namespace_counts_only_as_its_tenants_and_while_it_stays(world, change
     assert not agreed(world)
 
 
+def test_a_namespace_that_is_shut_peers_with_nobody(world):
+    """For instance that of a tenant whose contract is over."""
+    shut = {"gpu-tenancy.dev/tenant": "rival", "gpu-tenancy.dev/suspended": "true"}
+    world.namespaces.observe(
+        namespace("lab", "rival") | {"metadata": namespace("lab", "rival")["metadata"] | {"labels": shut}}
+    )
+    assert not agreed(world)
+    world.namespaces.observe(namespace("lab", "rival", version="3"))
+    assert agreed(world)
+
+
 @pytest.mark.parametrize(
     "changed", [tenant("rival"), tenant("rival", "lab", peering="Denied"), tenant("rival", "lab", peering="nonsense")]
 )

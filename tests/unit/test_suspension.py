@@ -10,6 +10,7 @@ import pytest
 from gpu_tenancy.api.common import parse_instant
 from gpu_tenancy.api.tenant import DrainStatus, IndustrialTenantStatus
 from gpu_tenancy.domain.conditions import find
+from gpu_tenancy.domain.contract import Stage, Standing
 from gpu_tenancy.domain.naming import SUSPENDED_LABEL
 from gpu_tenancy.reconcile.drain import Phase, Remainder
 from gpu_tenancy.reconcile.plan import Plan
@@ -92,7 +93,27 @@ def test_a_namespace_is_drained_until_the_grace_period_is_over_and_a_little_long
     status = IndustrialTenantStatus(drain=DrainStatus(since=SINCE))
     deadline = SINCE + timedelta(minutes=5)
     end = deadline + timedelta(seconds=30)
-    assert drain_phase(spec(**DRAIN), status, SHUT) == Phase("draining", "", deadline, end, last_grace=30)
+    assert drain_phase(spec(**DRAIN), status, SHUT, NOW) == Phase("draining", "", deadline, end, last_grace=30)
+
+
+OVER: dict[str, Any] = {"contract": {"validUntil": "2026-12-01T07:00:00Z"}, "suspension": DRAIN["suspension"]}
+
+
+def test_a_contract_that_is_over_drains_as_well(cluster: Cluster) -> None:
+    cluster.standing = Standing(Stage.OVER)
+    written = cluster.provision(**OVER)
+    reason, message = said(cluster)
+    assert reason == "Draining"
+    assert message == "its pods are being counted; the contract is over: extend spec.contract.validUntil"
+    assert "TenantDraining" in events(written)
+    drained, shut = cluster.status("neura"), cluster.labels("train")
+    assert drained.drain == DrainStatus(since=SINCE)
+    assert drain_phase(spec(**OVER), drained, shut, NOW) is not None
+    longer = {"contract": {"validUntil": "2026-12-02T07:00:00Z"}}
+    assert drain_phase(spec(**OVER | longer), drained, shut, NOW) is None
+    cluster.standing = Standing()
+    cluster.provision(**OVER | longer)
+    assert cluster.status("neura").drain is None
 
 
 @pytest.mark.parametrize(
@@ -107,4 +128,4 @@ def test_a_namespace_is_drained_until_the_grace_period_is_over_and_a_little_long
     ids=["open", "cordoned", "only prepared", "not begun", "new pods are not kept out yet"],
 )
 def test_nothing_is_drained(contract: dict[str, Any], status: IndustrialTenantStatus, labels: dict[str, str]) -> None:
-    assert drain_phase(spec(**contract), status, labels) is None
+    assert drain_phase(spec(**contract), status, labels, NOW) is None

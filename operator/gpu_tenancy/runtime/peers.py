@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gpu_tenancy.domain.naming import SUSPENDED_LABEL
 from gpu_tenancy.domain.peering import Agreement, Wish, agreements
 from gpu_tenancy.reconcile.peerings import wish
 from gpu_tenancy.runtime.world import Broken
@@ -32,7 +33,8 @@ class Peers:
         if tenant is None:
             return [wish(one, "", allowed=False, suspended=False) for one in peerings]
         allowed = tenant.spec.network.peering == "Allowed"
-        return [wish(one, tenant.name, allowed=allowed, suspended=tenant.spec.suspended) for one in peerings]
+        suspended = tenant.spec.suspended or self._is_shut(namespace)
+        return [wish(one, tenant.name, allowed=allowed, suspended=suspended) for one in peerings]
 
     def agreements(self, namespace: str) -> Mapping[str, Agreement]:
         """Say what is in force in a namespace, by the peering's uid."""
@@ -47,6 +49,11 @@ class Peers:
         named = {one.spec.peer.namespace for one in self.of(namespace)} | set(also)
         back = {name for name in named if any(one.spec.peer.namespace == namespace for one in self.of(name))}
         return {namespace} | back if named else set()
+
+    def _is_shut(self, namespace: str) -> bool:
+        """Say whether nothing new may start in a namespace, for instance since the contract is over."""
+        entry = self._world.namespaces.get(namespace)
+        return entry is not None and SUSPENDED_LABEL in entry.value.labels
 
     def _tenant(self, namespace: str) -> Tenant | None:
         """Give the tenant that has a namespace: it carries that one's label, is listed by it, and is here to stay."""

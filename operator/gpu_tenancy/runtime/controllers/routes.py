@@ -314,4 +314,4 @@ def _drain(entry: Entry[Any] | None) -> tuple[Any, ...]:
     if entry is None or isinstance(entry.value, Broken):
         return ()
     spec, drain = entry.value.spec, entry.value.status.drain
-    return spec.suspended, spec.suspension, None if drain is None else drain.since
+    return spec.suspended, spec.suspension, spec.contract, None if drain is None else drain.since

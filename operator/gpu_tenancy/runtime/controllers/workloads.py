@@ -100,7 +100,7 @@ class WorkloadController:
         entry, place = self._world.tenants.get(tenant), self._world.namespaces.get(namespace)
         if entry is None or isinstance(entry.value, Broken) or place is None:
             return None
-        return drain_phase(entry.value.spec, entry.value.status, place.value.labels)
+        return drain_phase(entry.value.spec, entry.value.status, place.value.labels, self._clock.now())
 
     async def _empty(self, name: str, owner: str, shut: Phase) -> None:
         """Have everything go, reservation or not; comes back until nothing is left."""

@@ -25,9 +25,9 @@ PRICES = Prices(
 USES = (
     Use("neura", "b200", NOVEMBER, Tier.GUARANTEED, None, 8 * 3600, 0, UNTIL),
     Use("neura", "b200", NOVEMBER, Tier.SPOT, None, 1, 0, UNTIL),
-    Use("neura", "b200", NOVEMBER, Tier.RESERVED, ("neura-train", "evening"), 1000, 7201, UNTIL),
-    Use("neura", "b200", DECEMBER, Tier.RESERVED, ("neura-train", "evening"), 3600, 3600, UNTIL),
-    Use("neura", "b200", DECEMBER, Tier.RESERVED, ("", ""), 0, 36, UNTIL),
+    Use("neura", "b200", NOVEMBER, Tier.RESERVED, ("neura-train", "evening", "0f"), 1000, 7201, UNTIL),
+    Use("neura", "b200", DECEMBER, Tier.RESERVED, ("neura-train", "evening", "0f"), 3600, 3600, UNTIL),
+    Use("neura", "b200", DECEMBER, Tier.RESERVED, ("", "", ""), 0, 36, UNTIL),
     Use("agile", "rtx", DECEMBER, Tier.GUARANTEED, None, 7, 0, UNTIL),
 )
 

@@ -196,7 +196,8 @@ def test_what_pods_used_of_a_window_is_written_when_it_ends(cluster: Cluster, op
     assert operator.metric("gpu_tenancy_month_gpu_hours", tenant="metered", kind="booked") == 24 * 8 / 3600
     rows = exported(cluster, "--tenant", "metered")
     quantities = {row["CapacityReservationStatus"]: Decimal(row["ConsumedQuantity"]) for row in rows}
-    assert {row["CapacityReservationId"] for row in rows} == {"metered/short"}
+    uid = cluster.get("gres", "short", "metered")["metadata"]["uid"]
+    assert {row["CapacityReservationId"] for row in rows} == {f"metered/short/{uid}"}
     assert quantities.keys() == {"Used", "Unused"}
     assert sum(quantities.values()) == (Decimal(24 * 8) / 3600).quantize(Decimal("0.000001"))
     operator.stop()

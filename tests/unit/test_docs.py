@@ -183,7 +183,7 @@ def test_every_reason_to_refuse_a_namespace_is_explained() -> None:
 
 def test_every_event_is_listed() -> None:
     listed = {word for row in rows(section("operations", "Events")) for word in ONE_WORD.findall(row[0])}
-    about_reservations = {reason for _, reason in reservations._TOLD.values()}
+    about_reservations = {reason for _, reason in reservations._TOLD.values()} | {reservations.UNREADABLE}
     about_tenants = set(re.findall(r'_event\(view, "\w+", "(\w+)"', inspect.getsource(tenant_status)))
     about_peerings = set(re.findall(r'Emit\(ref, resource.uid, "\w+", "(\w+)"', inspect.getsource(peerings)))
     assert about_reservations

@@ -74,8 +74,8 @@ def test_used_and_unused_add_up_to_what_was_reserved() -> None:
             assert row["CapacityReservationStatus"] in {"Used", "Unused"}
             sums[row["CapacityReservationId"], row["BillingPeriodStart"][:7]] += row["ConsumedQuantity"]
     assert sums == {
-        ("neura-train/evening", "2026-11"): Decimal("2.000278"),
-        ("neura-train/evening", "2026-12"): Decimal(1),
+        ("neura-train/evening/0f", "2026-11"): Decimal("2.000278"),
+        ("neura-train/evening/0f", "2026-12"): Decimal(1),
         ("neura/b200/deleted-reservations", "2026-12"): Decimal("0.01"),
     }
 
@@ -116,8 +116,8 @@ def test_both_forms_say_the_same() -> None:
 
 
 def test_what_reservations_used_that_are_gone_is_what_the_totals_have_beyond_the_others() -> None:
-    there = Use("t", "b200", NOVEMBER, Tier.RESERVED, ("n", "r"), 10, 100, UNTIL)
-    total = Use("t", "b200", NOVEMBER, Tier.RESERVED, ("", ""), 60, 250, UNTIL)
+    there = Use("t", "b200", NOVEMBER, Tier.RESERVED, ("n", "r", "u"), 10, 100, UNTIL)
+    total = Use("t", "b200", NOVEMBER, Tier.RESERVED, ("", "", ""), 60, 250, UNTIL)
 
     found = with_those_gone([there], [total, total._replace(month=DECEMBER, booked=0, amount=0)])
 

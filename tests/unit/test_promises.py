@@ -326,7 +326,7 @@ class TestNewReservations:
         found = verdict(booking("r", spec(11, 2, 8)), *others, grants=grants)
         assert found.reason == Reason.BUDGET_EXCEEDED
         assert (
-            "exceed the tenant's budget: 60 of 100 GPU-hours are left in the day of 2026-12-01T14:00:00Z"
+            "exceed the tenant's budget: 60 of 100 GPU-hours are left in the day that begins at 2026-12-01T00:00:00Z"
             in found.message
         )
         assert found.refusal.offers[0].start > hour(2)

@@ -277,3 +277,22 @@ def test_of_windows_that_recur_only_those_are_forgotten_that_cannot_be_read() ->
 
 def test_a_status_that_says_nothing_readable_reads_as_an_empty_one() -> None:
     assert reserve([]).status == reserve().status  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("broken", "field"),
+    [({"gpus": "many"}, "gpus"), ({"queuePosition": "first"}, "queuePosition"), ({"offers": [{"start": 1}]}, "offers")],
+)
+def test_what_of_a_status_cannot_be_read_is_said_once_and_written_anew(broken: dict, field: str) -> None:
+    stored = status_of(plan_reservation(reserve(), SCHEDULED, is_open=False, now=NOW))
+    damaged = reserve(stored | broken)
+    assert damaged.unread == (field,)
+
+    plan = plan_reservation(damaged, SCHEDULED, is_open=False, now=NOW)
+
+    assert status_of(plan) == {field: stored.get(field, [] if field == "offers" else None)}
+    assert told(plan) == {"StatusUnreadable"}
+    (event,) = (one for one in plan.operations if isinstance(one, Emit))
+    assert event.note.startswith(f"{field} of the stored status could not be read and was written anew")
+    repaired = {key: value for key, value in (stored | status_of(plan)).items() if value is not None}
+    assert not plan_reservation(reserve(repaired), SCHEDULED, is_open=False, now=NOW).operations

@@ -43,6 +43,7 @@ class Resource(Generic[SpecT, StatusT]):
         creation_timestamp: when it was created, in UTC, to the second.
         deleting: whether its deletion has begun.
         spec, status: the models.
+        unread: fields of the stored status that could not be read, or not all of them.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Resource(Generic[SpecT, StatusT]):
     deleting: bool
     spec: SpecT
     status: StatusT
+    unread: tuple[str, ...] = ()
 
 
 def parse(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> Resource[SpecT, StatusT]:
@@ -70,6 +72,7 @@ def parse(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> Resource[SpecT,
     for rule in kind.name_rules:
         if rule.holds is not None and not rule.holds(metadata["name"]):
             raise InvalidObject("metadata.name", rule.message)
+    status, unread = parse_status(kind, raw)
     return Resource(
         name=metadata["name"],
         namespace=metadata.get("namespace", ""),
@@ -79,7 +82,8 @@ def parse(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> Resource[SpecT,
         creation_timestamp=datetime.fromisoformat(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
         spec=_spec(kind, raw.get("spec")),
-        status=parse_status(kind, raw),
+        status=status,
+        unread=unread,
     )
 
 
@@ -92,18 +96,20 @@ def _spec(kind: Kind[SpecT, StatusT], raw: Any) -> SpecT:
         raise InvalidObject(f"spec{path}", first["msg"].removeprefix("Value error, ")) from error
 
 
-def parse_status(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> StatusT:
-    """Read the status of an object, whatever its spec is like, without what of it does not validate."""
+def parse_status(kind: Kind[SpecT, StatusT], raw: Mapping[str, Any]) -> tuple[StatusT, tuple[str, ...]]:
+    """Read the status of an object, whatever its spec is like, without what of it does not validate; name those fields."""
     left = raw.get("status", {})
+    unread: dict[str, None] = {}
     while True:
         try:
-            return kind.status.model_validate(left, extra="ignore")
+            return kind.status.model_validate(left, extra="ignore"), tuple(unread)
         except ValidationError as error:
             left = deepcopy(left)
             first = error.errors(include_url=False, include_input=False)[0]
             # Where something is missing, what lacks it is of no use.
             if not _drop(left, first["loc"][: -1 if first["type"] == "missing" else None]):
-                return kind.status()
+                return kind.status(), tuple(unread)
+            unread[str(first["loc"][0])] = None
 
 
 def _drop(status: Any, path: tuple[int | str, ...]) -> bool:

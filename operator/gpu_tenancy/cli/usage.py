@@ -111,8 +111,8 @@ def uses(tenants: Iterable[Tenant], reservations: Iterable[Reservation], pools: 
     """Read from the statuses what was used, once."""
     owners = {namespace.name: tenant.name for tenant in tenants for namespace in tenant.spec.namespaces}
     reserved = [
-        Use(owner, one.spec.pool, seconds(month.month), Tier.RESERVED, (one.namespace, one.name), month.used,
-            month.booked, seconds(one.status.usage.until))
+        Use(owner, one.spec.pool, seconds(month.month), Tier.RESERVED, (one.namespace, one.name, one.uid),
+            month.used, month.booked, seconds(one.status.usage.until))
         for one in reservations
         if one.status.usage is not None and one.spec.pool in pools and (owner := owners.get(one.namespace))
         for month in one.status.usage.months
@@ -126,7 +126,7 @@ def uses(tenants: Iterable[Tenant], reservations: Iterable[Reservation], pools: 
                     if amount:
                         yield Use(tenant.name, grant.pool, at, tier, None, amount, 0, until)
                 totals.append(
-                    Use(tenant.name, grant.pool, at, Tier.RESERVED, ("", ""), month.used, month.booked, until)
+                    Use(tenant.name, grant.pool, at, Tier.RESERVED, ("", "", ""), month.used, month.booked, until)
                 )
     yield from with_those_gone(reserved, totals)
 

@@ -66,7 +66,7 @@ class Use(NamedTuple):
     """GPU-seconds of a month that nobody else's row has.
 
     Attributes:
-        reservation: namespace and name; None for what is not reserved. The name is empty for those that are gone.
+        reservation: namespace, name and uid; None for what is not reserved. All are empty for those that are gone.
         amount: what pods held.
         booked: for reservations, what was promised.
         until: up to when it was counted.
@@ -76,7 +76,7 @@ class Use(NamedTuple):
     pool: str
     month: int
     tier: Tier
-    reservation: tuple[str, str] | None
+    reservation: tuple[str, str, str] | None
     amount: int
     booked: int
     until: int
@@ -115,7 +115,7 @@ class Export:
             if use.month >= first and (last is None or period_of(use.month, "Month")[1] <= last)
         ]
         ordered = sorted(
-            chosen, key=lambda use: (use.tenant, use.pool, use.month, use.tier, use.reservation or ("", ""))
+            chosen, key=lambda use: (use.tenant, use.pool, use.month, use.tier, use.reservation or ("", "", ""))
         )
         return [row for use in ordered for row in self._rows(use)]
 
@@ -135,8 +135,8 @@ class Export:
         month = period_of(use.month, "Month")
         price = self.prices.per_hour.get((use.pool, use.tier), Decimal(0))
         cost, host = quantity * price, place.operator or self.provider
-        resource = _resource(use)
-        namespace = None if use.reservation is None or not use.reservation[1] else use.reservation[0]
+        resource, resource_id = _resource(use)
+        namespace = None if use.reservation is None else use.reservation[0] or None
         sku = f"{use.pool}/{use.tier.value}"
         organization = party.organization
         values: Row = {
@@ -147,7 +147,7 @@ class Export:
             "BillingCurrency": self.prices.currency,
             "BillingPeriodEnd": _at(month[1]),
             "BillingPeriodStart": _at(month[0]),
-            "CapacityReservationId": None if status is None else resource,
+            "CapacityReservationId": None if status is None else resource_id,
             "CapacityReservationStatus": status,
             "ChargeCategory": "Usage",
             "ChargeDescription": f"{use.tier.value} GPU-hours of {place.model} in {place.region}"
@@ -175,7 +175,7 @@ class Export:
             "PublisherName": self.provider,
             "RegionId": place.region,
             "RegionName": place.region_name,
-            "ResourceId": resource,
+            "ResourceId": resource_id,
             "ResourceName": resource,
             "ResourceType": "GPU reservation" if use.reservation else "GPU grant",
             "ServiceCategory": "Compute",
@@ -213,18 +213,20 @@ def with_those_gone(uses: Iterable[Use], booked: Iterable[Use]) -> list[Use]:
         missing = max(0, total.booked - sum(use.booked for use in known))
         held = max(0, total.amount - sum(use.amount for use in known))
         if missing:
-            all_uses.append(total._replace(reservation=("", ""), booked=missing, amount=min(held, missing)))
+            all_uses.append(total._replace(reservation=("", "", ""), booked=missing, amount=min(held, missing)))
     return all_uses
 
 
-def _resource(use: Use) -> str:
+def _resource(use: Use) -> tuple[str, str]:
+    """Give its name, and an identifier that no other has: a reservation made anew under the same name is another one."""
     match use.reservation:
         case None:
-            return f"{use.tenant}/{use.pool}/{use.tier.value}"
-        case (_, ""):
-            return f"{use.tenant}/{use.pool}/deleted-reservations"
-        case (namespace, name):
-            return f"{namespace}/{name}"
+            name = f"{use.tenant}/{use.pool}/{use.tier.value}"
+        case ("", _, _):
+            name = f"{use.tenant}/{use.pool}/deleted-reservations"
+        case (namespace, short, uid):
+            return f"{namespace}/{short}", f"{namespace}/{short}/{uid}"
+    return name, name
 
 
 def _hours(gpu_seconds: int) -> Decimal:

@@ -281,6 +281,8 @@ def plan_reservation(
     )
     writes = write_status(GPU_RESERVATION, reservation, status)
     events = _events(reservation, reservation.status.conditions, status.conditions) if writes else []
+    if writes and reservation.unread:
+        events.append(_unread(reservation))
     return plan([*writes], events)
 
 
@@ -399,6 +401,15 @@ def _events(
             severity, reason = told
             events.append(Emit(ref, reservation.uid, severity, reason, condition.message))
     return events
+
+
+UNREADABLE = "StatusUnreadable"
+
+
+def _unread(reservation: Resource[GpuReservationSpec, GpuReservationStatus]) -> Emit:
+    ref = Ref(API_VERSION, GPU_RESERVATION.kind, reservation.namespace, reservation.name)
+    what = f"{', '.join(reservation.unread)} of the stored status could not be read and was written anew"
+    return Emit(ref, reservation.uid, "Warning", UNREADABLE, f"{what}: see whether what is promised is still right")
 
 
 # By condition and reason or, for what has many reasons, status.

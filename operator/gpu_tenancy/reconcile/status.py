@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
 
 def write_status(kind: Kind[Any, Any], resource: Resource[Any, Any], status: ApiModel) -> list[Update]:
-    """Replace the status of an object, field by field, if it differs from what is stored.
+    """Replace the status of an object, field by field, if it differs from what is stored or that could not be read.
 
     The version makes sure that it is the object that was judged. One deleted and made anew under the same name would
     else find a promise in its status that nobody made to it.
     """
-    if status == resource.status:
+    if status == resource.status and not resource.unread:
         return []
     before, after = _fields(resource.status), _fields(status)
     patch: dict[str, Any] = dict.fromkeys(before.keys() - after.keys())
     patch |= {field: value for field, value in after.items() if before.get(field) != value}
+    patch |= {field: after.get(field) for field in resource.unread}
     if not patch:
         return []
     ref = Ref(API_VERSION, kind.kind, resource.namespace, resource.name)

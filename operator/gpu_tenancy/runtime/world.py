@@ -317,7 +317,7 @@ def _custom(
                 namespace=metadata.get("namespace", ""),
                 uid=metadata["uid"],
                 generation=metadata["generation"],
-                status=parse_status(kind, raw),
+                status=parse_status(kind, raw)[0],
                 problem=str(error),
                 pool=_named_pool(raw.get("spec")),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.budget import HourBudget
+from gpu_tenancy.domain.budget import HourBudget, period_of
 from gpu_tenancy.domain.calendar import BEGINNING, Booked, Calendar
 from gpu_tenancy.domain.promises.facts import Reason
 from gpu_tenancy.domain.promises.wording import at
@@ -108,6 +108,8 @@ def tenant_limits(grant: Grant, held: Iterable[Held], now: int) -> Iterator[Limi
         if start is None:
             return None
         hours = budget.hours
-        return f"{budget.left(start) // _HOUR} of {hours.limit} GPU-hours are left in the {hours.period.lower()} of {at(start)}"
+        left, period = budget.left(start) // _HOUR, hours.period
+        begins = at(period_of(start, period)[0])
+        return f"{left} of {hours.limit} GPU-hours are left in the {period.lower()} that begins at {begins}"
 
     yield Limit(Reason.BUDGET_EXCEEDED, budget, 0, spent)

@@ -112,12 +112,18 @@ def test_of_spot_quotas_only_their_use_matters():
     assert used[POOL] == pytest.approx(SETTLE, abs=0.05)
 
 
-def test_a_quota_that_is_gone_makes_room():
+def test_a_quota_that_is_gone_makes_room_unless_it_comes_again_soon():
     gone = queued(
         lambda world: world.quotas.forget(ObjectKey("train", "gpu-b200-reserved"), "gpu-b200-reserved"),
         observes(quota(1, 8, 8)),
     )
-    assert gone[POOL] == pytest.approx(SETTLE, abs=0.05)
+    assert gone[POOL] == pytest.approx(COUNT, abs=0.05)
+
+
+def test_of_reservations_something_is_to_be_said_only_when_their_own_quotas_change():
+    assert RESERVATIONS in queued(observes(quota(1, 8, 8)))
+    assert RESERVATIONS not in queued(observes(quota(1, 0, 0, tier="guaranteed")))
+    assert RESERVATIONS not in queued(observes(quota(1, 8, 8, tier="spot")))
 
 
 def test_what_a_reservation_asks_for_is_decided_at_once_and_what_is_said_of_it_only_told():

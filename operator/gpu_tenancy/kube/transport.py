@@ -52,6 +52,7 @@ _HTTP_METHODS = {
 _ATTEMPTS = 4
 _LONGEST_PAUSE = 10.0
 _CONNECT_SECONDS = 5.0
+_KEPT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,9 @@ class Transport:
         }
         # No limit of the pool's own: the slots are the limit, and a watch must never wait for a connection.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            # Kept longer than by default, so that what begins on the second need not begin with handshakes; yet less long
+            # than the API server keeps them.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_SECONDS),
             headers={
                 "Accept": JSON,
                 # Compression costs both sides more time than a data centre's network does.

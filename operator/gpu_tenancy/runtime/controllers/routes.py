@@ -22,7 +22,7 @@ from gpu_tenancy.runtime.controllers.quotas import QuotaWriter
 from gpu_tenancy.runtime.controllers.regions import RegionController
 from gpu_tenancy.runtime.controllers.reservations import ReservationController
 from gpu_tenancy.runtime.controllers.tenants import TenantController
-from gpu_tenancy.runtime.controllers.workloads import Remainders, WorkloadController
+from gpu_tenancy.runtime.controllers.workloads import EVERYWHERE, Remainders, WorkloadController
 from gpu_tenancy.runtime.engine import TELL
 from gpu_tenancy.runtime.fleet import Fleet
 from gpu_tenancy.runtime.keys import Key, Topic
@@ -108,11 +108,9 @@ class Controllers:
         owners = {self._world.owner(entry.key.name) for entry in self._world.namespaces.snapshot().values()}
         separated = {tenant_of(entry.key.name) for entry in self._world.cluster_network_policies.snapshot().values()}
         self._add(Topic.TENANT, (owners | separated) - {""})
-        reserving = {e.key.namespace for e in self._world.quotas.snapshot().values() if e.value.tier is Tier.RESERVED}
         jobs = self._world.jobs.snapshot().values()
-        reserving |= {entry.key.namespace for entry in jobs if isinstance(entry.value, JobFacts)}
-        for namespace in reserving:
-            self._workloads.vacate(namespace)
+        reserving = {entry.key.namespace for entry in jobs if isinstance(entry.value, JobFacts)}
+        self._add(Topic.WORKLOADS, {EVERYWHERE, *reserving})
         self._add(Topic.PEERINGS, {entry.key.namespace for entry in self._world.peerings.snapshot().values()})
         shut = (e.key.name for e in self._world.namespaces.snapshot().values() if SUSPENDED_LABEL in e.value.labels)
         self._add(Topic.WORKLOADS, shut)
@@ -254,17 +252,20 @@ class Controllers:
                 self._add_soon(Topic.POOL, [pool])
             else:
                 self._queue.add_after(Key(Topic.POOL, pool), COUNT)
-                self._queue.add_after(Key(Topic.RESERVATIONS, pool), TELL)
+                if new is not None and new.value.tier is Tier.RESERVED:
+                    self._queue.add_after(Key(Topic.RESERVATIONS, pool), TELL)
         if new is not None and new.value.tier is Tier.RESERVED and new.value.used > new.value.hard:
             self._add(Topic.WORKLOADS, [key.namespace])
 
     def _matters(self, pool: str, namespace: str, old: Entry[Quota] | None, new: Entry[Quota] | None) -> bool:
         """Say whether a quota gives way to others, is used otherwise, or allows what its pool has not allotted.
 
-        That it allows what was just allotted the pool has reckoned with.
+        That it allows what was just allotted the pool has reckoned with. One that is gone mostly comes again at once.
         """
         decision = self._decisions.of(pool)
-        if decision is None or new is None or new.value.tier is None:
+        if new is None:
+            return False
+        if decision is None or new.value.tier is None:
             return True
         used, held = (0, 0) if old is None else (old.value.used, old.value.held)
         if new.value.used != used:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from gpu_tenancy.runtime.controllers.tools import Tools
     from gpu_tenancy.runtime.world import Reservation
 
+# No namespace can be called so.
+EVERYWHERE = "*"
 # How long before the end asking ends and deleting begins: enough for a kubelet to stop a container.
 LAST_CALL = timedelta(seconds=5)
 
@@ -77,6 +79,9 @@ class WorkloadController:
 
     async def reconcile(self, name: str) -> None:
         """Resume, suspend, evict; comes back while somebody has to go."""
+        if name == EVERYWHERE:
+            await self._look_everywhere()
+            return
         owner = self._world.owner(name)
         if not owner:
             return
@@ -94,6 +99,13 @@ class WorkloadController:
         await self._drain(name, phases, jobs, reservations)
         if failure is not None:
             raise failure
+
+    async def _look_everywhere(self) -> None:
+        """Find the namespaces with pods of reservations, which may be gone."""
+        pages = self._client.list(POD, label_selector=RESERVATION_LABEL)
+        found = {raw["metadata"]["namespace"] async for page in pages for raw in page.items}
+        for namespace in found:
+            self.vacate(namespace)
 
     def _shut(self, namespace: str, tenant: str) -> Phase | None:
         """Say how the tenant is being drained, if it is."""

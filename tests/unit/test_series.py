@@ -350,6 +350,25 @@ def test_what_a_tenant_asks_for_again_and_again_has_an_end_and_takes_nothing_fro
     assert not told.refusal.holds(found["u4"].whole)
 
 
+def test_what_a_tenant_is_promised_again_and_again_has_an_end_too(monkeypatch) -> None:
+    monkeypatch.setattr("gpu_tenancy.reconcile.reservations.MAX_WINDOWS", 6)
+    world = World(rule="FREQ=DAILY;COUNT=3")
+    world.at(0)
+    status = world.reservation.status
+    assert len(status.occurrences) == 3
+    mine = [replace(world.reservation, uid=f"u{n}", name=f"r{n}") for n in range(3)]
+    more = [replace(world.reservation, uid=f"n{n}", name=f"s{n}", status=type(status)()) for n in range(2)]
+    other = replace(more[0], uid="o", namespace="agile")
+
+    found = spread([*mine[:2], other, *more], lambda namespace: namespace, world.pool.reservations, NOW)
+
+    assert [uid for uid, one in found.items() if one.bookings] == ["o", "u0", "u1"]
+    refused = found["n0"].verdict({})
+    assert (refused.state, refused.refusal.reason) == (State.REFUSED, Reason.TOO_MANY_REQUESTS)
+    kept = spread(mine, lambda namespace: namespace, world.pool.reservations, NOW)
+    assert all(len(one.bookings) == 3 for one in kept.values()), "what was promised stays"
+
+
 def test_what_recurs_and_holds_something_is_looked_at_however_many_there_are() -> None:
     world = World()
     world.at(0)

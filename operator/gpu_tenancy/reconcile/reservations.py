@@ -24,7 +24,7 @@ from gpu_tenancy.domain.promises import (
     Verdict,
     Window,
 )
-from gpu_tenancy.domain.promises.series import MAX_SPREAD
+from gpu_tenancy.domain.promises.series import MAX_SPREAD, MAX_WINDOWS
 from gpu_tenancy.domain.promises.windows import Wanted
 from gpu_tenancy.domain.promises.wording import at
 from gpu_tenancy.reconcile.plan import Emit, Operation, Plan, Ref, plan
@@ -110,10 +110,13 @@ def spread(
     """Read reservations with all of their windows, by uid: of each tenant the oldest first, and not without end."""
     found: dict[str, Series] = {}
     asked: Counter[str] = Counter()
+    named: Counter[str] = Counter()
     for one in sorted(reservations, key=lambda one: (one.creation_timestamp, one.namespace, one.name)):
         tenant = tenant_of(one.namespace)
-        found[one.uid] = series(one, tenant, rules, now, crowded=asked[tenant] >= MAX_SPREAD)
+        crowded = asked[tenant] >= MAX_SPREAD or named[tenant] >= MAX_WINDOWS
+        found[one.uid] = series(one, tenant, rules, now, crowded=crowded)
         asked[tenant] += found[one.uid].open_windows
+        named[tenant] += found[one.uid].named_windows
     return found
 
 

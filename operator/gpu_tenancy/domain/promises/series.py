@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 MAX_SPREAD = 1000
 """How many windows without GPUs recurring reservations of one tenant may name in a pool; those beyond are not looked at."""
+MAX_WINDOWS = 5000
+"""How many windows recurring reservations of one tenant may name in a pool before no more of them are accepted: each
+costs every decision about the pool 70 microseconds."""
 _TOO_MANY = (
-    f"older reservations of yours that recur name {MAX_SPREAD} windows in this pool already which they did not get: "
-    "delete some of those that were refused, or give them a lower COUNT"
+    f"older reservations of yours that recur name {MAX_WINDOWS} windows in this pool already, or {MAX_SPREAD} which they "
+    "did not get: delete some of those that are over or were refused, or give them a lower COUNT"
 )
 
 
@@ -99,6 +102,11 @@ class Series:
         wake = None if later is None else later + duration - rules.horizon
         spread = tuple(sorted(bookings, key=lambda one: one.name))
         return cls(whole, spread, len(named), fault, later=later, wake=wake)
+
+    @property
+    def named_windows(self) -> int:
+        """Say how many windows it has or may yet have, if it recurs."""
+        return 0 if self.whole.spec.recurrence is None else max(self.total, len(self.bookings))
 
     @property
     def open_windows(self) -> int:

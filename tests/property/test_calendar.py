@@ -57,6 +57,21 @@ def test_booking_and_releasing_in_any_order_is_counting(capacity, first, changes
         ]
 
 
+@given(capacities, st.tuples(bookings, bookings, bookings), st.integers(0, END), small_nodes)
+def test_booking_many_at_once_is_booking_each(capacity, parts, now, nodes) -> None:
+    first, many, more = parts
+    with nodes:
+        free = Calendar(capacity, first)
+        free.advance(now)
+        free.book_all(many)
+        for one in more:
+            free.book(one)
+
+        counted = count(capacity, [*first, *many, *more])
+
+        assert [free.free_at(at) for at in range(now, 2 * END)] == counted[now:]
+
+
 @given(
     capacity=capacities,
     booked=bookings,

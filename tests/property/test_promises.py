@@ -294,7 +294,6 @@ def without_offers(decision: Decision) -> Decision:
 
 
 @given(crowds())
-@settings(max_examples=300)
 def test_many_at_once_get_what_they_would_get_one_after_the_other(one) -> None:
     """Only that what is offered to those who are refused leaves out what others got at the same time."""
     with mock.patch.object(register, "MANY", 1):

@@ -181,3 +181,13 @@ def test_a_cluster_network_policy_concerns_its_tenant_and_who_peers_with_it():
         Key(Topic.PEERINGS, "lab"),
     }
     assert queued(policy("somebody-elses"), *site) == {}
+
+
+def test_a_namespace_that_changes_hands_is_decided_on_soon_and_a_new_one_in_a_while():
+    lab = {"namespace": "", "labels": {"gpu-tenancy.dev/tenant": "lab"}}
+
+    def changed(world: World) -> None:
+        world.namespaces.observe({"metadata": metadata("train", 2) | lab})
+
+    assert queued(owned, observes(quota(1, 8, 8)))[POOL] == pytest.approx(COUNT, abs=0.05)
+    assert queued(changed, observes(quota(1, 8, 8)), owned)[POOL] == pytest.approx(SETTLE, abs=0.05)

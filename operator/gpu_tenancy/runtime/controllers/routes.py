@@ -230,8 +230,10 @@ class Controllers:
         if len({entry is not None and SUSPENDED_LABEL in entry.value.labels for entry in (old, new)}) > 1:
             self._add(Topic.WORKLOADS, [key.name])
         if len(owners) > 1 or old is None or new is None:
-            # It changed hands: so do its reservations and its part of grants.
-            self._add_soon(Topic.POOL, self._pools_of(key.name))
+            # It changed hands: so do its reservations and its part of grants. For a new one the pool has reckoned with
+            # its tenant's part already, and tenants come with many.
+            for pool in self._pools_of(key.name):
+                self._queue.add_after(Key(Topic.POOL, pool), COUNT if old is None else SETTLE)
         self._reconsider(self._peers.around(key.name))
 
     def _pools_of(self, namespace: str) -> set[str]:

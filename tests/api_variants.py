@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import types
 from functools import cache
@@ -66,16 +65,18 @@ def at(value: Any, path: Path) -> Any:
 
 
 def changed(value: Any, path: Path, *replacement: Any) -> Any:
-    """Copy a JSON value with what is at a path replaced, or removed if there is no replacement."""
+    """Give a JSON value with what is at a path replaced, or removed if there is no replacement; the rest is shared."""
     if not path:
-        return copy.deepcopy(replacement[0])
-    value = copy.deepcopy(value)
-    parent = at(value, path[:-1])
-    if replacement:
-        parent[path[-1]] = copy.deepcopy(replacement[0])
+        return replacement[0]
+    key, *inner = path
+    copied = value.copy()
+    if inner:
+        copied[key] = changed(value[key], tuple(inner), *replacement)
+    elif replacement:
+        copied[key] = replacement[0]
     else:
-        del parent[path[-1]]
-    return value
+        del copied[key]
+    return copied
 
 
 def spoilt(value: Any) -> list[Any]:

@@ -33,13 +33,13 @@ def a_site(
         asyncio.run(nodes.add(premises.control_plane, model=model.replace("_", "-"), count=count, region="eu-de"))
     premises.apply(region("eu-de", "DE", ["DE", "EU", "EEA"]), *objects)
     yield premises
+    clear(premises, operator)
+
+
+def clear(premises: Cluster, operator: OperatorProcess) -> None:
+    """Delete what a module may have left, tenants first; the operator lets them go."""
     if not operator.running:  # as a test that failed may leave it
         operator.start()
-    clear(premises)
-
-
-def clear(premises: Cluster) -> None:
-    """Delete what a module may have left, tenants first; the operator lets them go."""
     premises.kubectl("delete", "itn", "--all", "--timeout=60s")
     namespaces = {one["metadata"]["name"] for one in premises.list("namespaces")} - SYSTEM
     for kind, names in (

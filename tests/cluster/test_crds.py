@@ -135,17 +135,20 @@ class Comparison:
 
     def hold(self, raw: dict[str, Any], model_says: str | None, answer: tuple[str | None, Any]) -> None:
         server_says, written = answer
-        shown = json.dumps(raw.get(self.part), ensure_ascii=False)[:3000]
+
+        def shown() -> str:
+            return json.dumps(raw.get(self.part), ensure_ascii=False)[:3000]
+
         assert (server_says is None) == (model_says is None), (
-            f"the API server says: {server_says or 'accepted'}\nthe model says: {model_says or 'accepted'}\n{shown}"
+            f"the API server says: {server_says or 'accepted'}\nthe model says: {model_says or 'accepted'}\n{shown()}"
         )
         if server_says is not None:
             self.refused += 1
             return
         self.accepted += 1
         read = self.model.model_validate(written[self.part])
-        assert read == self.model.model_validate(raw[self.part]), f"reads differently when stored: {shown}"
-        assert not list(left_to_the_model(read)), f"the API server filled in less than the model: {shown}"
+        assert read == self.model.model_validate(raw[self.part]), f"reads differently when stored: {shown()}"
+        assert not list(left_to_the_model(read)), f"the API server filled in less than the model: {shown()}"
 
 
 @each_kind

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from gpu_tenancy.localcluster import ControlPlane, LocalClusterError
+from cluster.site import ROOT, clear
+from gpu_tenancy.localcluster import LocalClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+    from cluster.operating import Cluster, OperatorProcess
+    from gpu_tenancy.localcluster import ControlPlane
+
 FOLDERS = ("industrial-ai-cloud", "reservations")
 EXAMPLES = [path for folder in FOLDERS for path in sorted((ROOT / "examples" / folder).glob("*.yaml"))]
-SYSTEM_NAMESPACE = "gpu-tenancy-system"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[ControlPlane]:
     """A control plane with the charts, and the namespaces that tenants would get, warning as those would refuse."""
-    with ControlPlane(tmp_path_factory.mktemp("examples")) as running:
-        install = ("install", "--namespace", SYSTEM_NAMESPACE, "--create-namespace")
-        running.helm(*install, "gpu-tenancy-crds", str(ROOT / "charts" / "gpu-tenancy-crds"))
-        running.helm(*install, "gpu-tenancy", str(ROOT / "charts" / "gpu-tenancy"), "--set", "operator.enabled=false")
-        running.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(ROOT / "crds"))
-        for namespace in sorted(namespaces()):
-            running.kubectl("create", "namespace", namespace)
-            running.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/warn=restricted")
-        yield running
+    premises.apply(*(namespace(name) for name in sorted(namespaces())))
+    yield premises.control_plane
+    clear(premises, operator)
+
+
+def namespace(name: str) -> dict[str, Any]:
+    labels = {"pod-security.kubernetes.io/warn": "restricted"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
 def namespaces() -> set[str]:

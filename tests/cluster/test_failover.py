@@ -25,17 +25,15 @@ SHORT_LEASE = {
 
 @pytest.fixture(scope="module")
 def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
-    with a_site(premises, operator) as cluster:
+    with a_site(premises, operator) as cluster, operator.away():
         yield cluster
 
 
 @pytest.fixture
-def pair(
-    cluster: Cluster, operator: OperatorProcess, tmp_path: Path
-) -> Iterator[tuple[OperatorProcess, OperatorProcess]]:
+def pair(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[OperatorProcess, OperatorProcess]]:
     """A leader and one that stands by."""
     kubeconfig = cluster.control_plane.kubeconfig_for("operator")
-    with operator.away(), OperatorProcess(kubeconfig, tmp_path / "first.log", **SHORT_LEASE) as first:
+    with OperatorProcess(kubeconfig, tmp_path / "first.log", **SHORT_LEASE) as first:
         eventually(lambda: leads(first))
         with OperatorProcess(kubeconfig, tmp_path / "second.log", **SHORT_LEASE) as second:
             yield first, second

@@ -122,10 +122,13 @@ def part_schema(kind: Kind[Any, Any], part: str) -> dict[str, Any]:
     return schema
 
 
+OURS = {(kind.kind, part): part_schema(kind, part) for kind in KINDS for part in ("spec", "status")}
+
+
 @each_kind
 def test_our_own_kinds_are_closed(kind: Kind[Any, Any]) -> None:
-    assert_closed(part_schema(kind, "spec"))
-    assert_closed(part_schema(kind, "status"))
+    assert_closed(OURS[kind.kind, "spec"])
+    assert_closed(OURS[kind.kind, "status"])
 
 
 def defaulted(value: Any, schema: dict[str, Any]) -> Any:
@@ -153,19 +156,13 @@ def test_defaults_of_the_schema_are_those_of_the_model(kind: Kind[Any, Any], dat
     )
     sent = data.draw(combined_changes(spec_or_status, examples).filter(lambda raw: isinstance(raw, dict)))
     assume(model_refusal(spec_or_status, sent) is None)
-    read = spec_or_status.model_validate(defaulted(sent, part_schema(kind, part)))
+    read = spec_or_status.model_validate(defaulted(sent, OURS[kind.kind, part]))
     assert read == spec_or_status.model_validate(sent)
     assert not list(left_to_the_model(read))
 
 
 PATTERNS = sorted(
-    {
-        field["pattern"]
-        for kind in KINDS
-        for part in ("spec", "status")
-        for _, field in scalars_and_more(part_schema(kind, part), "")
-        if "pattern" in field
-    }
+    {field["pattern"] for schema in OURS.values() for _, field in scalars_and_more(schema, "") if "pattern" in field}
 )
 
 

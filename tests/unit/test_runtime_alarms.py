@@ -5,8 +5,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gpu_tenancy.runtime.alarms import Alarms
 from gpu_tenancy.runtime.clock import SystemClock
@@ -127,45 +125,6 @@ def test_an_alarm_that_is_moved_all_the_time_takes_no_more_memory():
     for number in range(10_000):
         bench.alarms.set("a", bench.at(number))
     assert len(bench.alarms._heap) < 100
-
-
-@given(
-    st.lists(
-        st.one_of(
-            st.tuples(st.just("set"), st.sampled_from("abc"), st.integers(0, 20)),
-            st.tuples(st.just("unset"), st.sampled_from("abc"), st.just(0)),
-            st.tuples(st.just("jump"), st.just(""), st.integers(-10, 10)),
-            st.tuples(st.just("advance"), st.just(""), st.integers(0, 5)),
-        ),
-        max_size=12,
-    )
-)
-def test_whatever_happens_to_the_clock_each_alarm_goes_off_once_and_never_early(steps: list[tuple[str, str, int]]):
-    async def play() -> None:
-        bench = Bench()
-        due: dict[str, datetime] = {}
-
-        def ring(key: str) -> None:
-            assert bench.clock.now() >= due.pop(key)
-
-        bench.alarms._callback = ring
-        running = asyncio.ensure_future(bench.alarms.run())
-        for step, key, seconds in steps:
-            if step == "set":
-                due[key] = bench.at(seconds)
-                bench.alarms.set(key, due[key])
-            elif step == "unset":
-                due.pop(key, None)
-                bench.alarms.set(key, None)
-            elif step == "jump":
-                bench.clock.jump(seconds)
-            else:
-                await bench.clock.advance(seconds)
-        await bench.clock.advance(150)
-        running.cancel()
-        assert due == {}
-
-    asyncio.run(play())
 
 
 async def test_with_the_machines_clock_an_alarm_goes_off_after_its_instant():

@@ -79,7 +79,9 @@ class Connection:
         if self._dropped():
             self.close()
         try:
-            self._connection.request(method, path, None if body is None else json.dumps(body), headers)
+            # Unescaped: what is applied is read as YAML, which knows no surrogates.
+            text = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+            self._connection.request(method, path, text, headers)
             response = self._connection.getresponse()
             return response.status, json.loads(response.read())
         except BaseException:

@@ -60,7 +60,9 @@ def hang(cluster: Cluster) -> None:
     metadata = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "hanging", "labels": labels}}
     cluster.create(metadata)
     status = {key: node["status"][key] for key in ("capacity", "allocatable")} | {"conditions": conditions}
-    cluster.kubectl("replace", "--subresource=status", "-f", "-", input=json.dumps(metadata | {"status": status}))
+    cluster.kubectl(
+        "patch", "node", "hanging", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status})
+    )
 
 
 def patch(cluster: Cluster, kind: str, name: str, body: dict[str, Any], namespace: str = "") -> None:

@@ -29,7 +29,8 @@ class Charges(RuleBasedStateMachine):
         self.written = Record()
         self.before: dict[str, Charge] | None = None
         self.due: dict[int, int] = {}  # what is charged for those that are gone, at least
-        self.exact = True
+        self.most: dict[int, int] = {}  # the same, at most
+        self.unwritten: list[Charge] = []  # due as soon as it is written
         self.number = 0
 
     @rule(start=st.integers(0, 40), hours=st.integers(1, 30), gpus=st.integers(1, 4))
@@ -39,13 +40,29 @@ class Charges(RuleBasedStateMachine):
         self.present[f"r{self.number}"] = Charge(max(begin, self.now), begin, begin + hours * HOUR, gpus)
 
     @precondition(lambda self: self.present)
+    @rule(data=st.data(), hours=st.integers(1, 30), gpus=st.integers(1, 4))
+    def change(self, data, hours, gpus) -> None:
+        """Accept it anew, as of now."""
+        uid = data.draw(st.sampled_from(sorted(self.present)))
+        one = self.present[uid]
+        self._owe(self.most, one)  # by whoever does not know what was before
+        self.present[uid] = Charge(max(one.start, self.now), one.start, one.start + hours * HOUR, gpus)
+
+    @precondition(lambda self: self.present)
     @rule(data=st.data())
     def delete(self, data) -> None:
-        one = self.present.pop(data.draw(st.sampled_from(sorted(self.present))))
+        uid = data.draw(st.sampled_from(sorted(self.present)))
+        one = self.present.pop(uid)
         if one.fixed < self.record.until:
-            for day in range(FIRST, one.end + DAY, DAY):
-                if amount := one.within(*period(day)):
-                    self.due[day] = self.due.get(day, 0) + amount
+            self._owe(self.due, one)
+        elif self.before is not None and uid in self.before:
+            self.unwritten.append(self.before[uid])
+        self._owe(self.most, one)
+
+    def _owe(self, due, one) -> None:
+        for day in range(FIRST, one.end + DAY, DAY):
+            if amount := one.within(*period(day)):
+                due[day] = due.get(day, 0) + amount
 
     @rule(minutes=st.sampled_from([1, 30, 240, 1440]))
     def time_passes(self, minutes) -> None:
@@ -54,16 +71,19 @@ class Charges(RuleBasedStateMachine):
     @rule(written=st.booleans())
     def reconcile(self, *, written) -> None:
         self.record = account(self.record, self.before, self.present, "Day", self.now)
-        self.before = fixed_before(self.present, self.record.until)
+        self.before = fixed_before(self.present, self.now + 1)
         if written:
             self.written = self.record
+            for one in self.unwritten:
+                self._owe(self.due, one)
+            self.unwritten = []
         else:
             self.crash()
 
     @rule()
     def crash(self) -> None:
         """What was not written is lost; what was deleted meanwhile was deleted while nobody looked."""
-        self.record, self.before = self.written, None
+        self.record, self.before, self.unwritten = self.written, None, []
 
     @invariant()
     def nothing_is_forgotten(self) -> None:
@@ -76,12 +96,12 @@ class Charges(RuleBasedStateMachine):
     def nothing_is_charged_to_nobody(self) -> None:
         seen = account(self.record, self.before, self.present, "Day", self.now)
         for span in seen.spans:
-            assert span.gone <= self.due.get(span.start, 0)
+            assert span.gone <= self.most.get(span.start, 0)
 
     @invariant()
     def what_is_written_is_not_written_again(self) -> None:
         seen = account(self.record, self.before, self.present, "Day", self.now)
-        again = account(seen, fixed_before(self.present, seen.until), self.present, "Day", self.now)
+        again = account(seen, fixed_before(self.present, self.now + 1), self.present, "Day", self.now)
         assert again is seen
         restarted = account(seen, None, self.present, "Day", self.now)
         assert restarted is seen

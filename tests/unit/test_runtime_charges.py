@@ -95,6 +95,25 @@ def test_one_that_went_while_the_operator_was_away_is_charged_all_the_same() -> 
     assert not operator.look(6, EVENING)
 
 
+def test_one_that_goes_in_the_second_in_which_it_was_changed_is_charged_all_the_same() -> None:
+    operator = Operator()
+    operator.look(1.01, NIGHT)
+    longer = promised("night", 4, 1, 4, at=1.5)
+    operator.look(1.5, longer)
+    operator.look(1.5)
+    assert operator.charged == [(0, 12 * HOUR)]
+
+
+def test_a_change_that_costs_the_same_is_not_taken_for_another_reservation() -> None:
+    operator = Operator()
+    operator.look(1.01, NIGHT)
+    again = promised("night", 4, 1, 3, at=1.5)
+    assert operator.look(1.6, again)
+    operator.restart()
+    assert not operator.look(1.7, again)
+    assert operator.charged == [(8 * HOUR, 0)]
+
+
 def test_one_that_went_before_its_window_was_fixed_is_charged_nothing() -> None:
     operator = Operator()
     operator.look(0, NIGHT, EVENING)

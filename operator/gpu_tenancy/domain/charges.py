@@ -72,7 +72,7 @@ def account(
 
     Args:
         record: what was written down last.
-        before: the charges, by uid, that were fixed when it was; None if that is not known any more.
+        before: the charges, by uid, that were fixed when they were last looked at; None if that is not known any more.
         present: the charges of all reservations that are there now.
         period: the budget's.
         now: in seconds.
@@ -86,13 +86,17 @@ def account(
         gone[span.start if same else period_of(now, period)[0]] += span.gone + max(0, lost)
     if before is not None:
         gone += _by_period((one for uid, one in before.items() if uid not in present), period, now)
-    there = _by_period(fixed_before(present, now).values(), period, now)
+    fixed = fixed_before(present, now).values()
+    there = _by_period(fixed, period, now)
     spans = tuple(
         Span(start, end, there[start], gone[start])
         for start, end in sorted(period_of(start, period) for start in there.keys() | gone.keys())
         if end > now and (there[start] or gone[start])
     )[:MAX_SPANS]
-    return record if spans == tuple(span for span in record.spans if span.end > now) else Record(now, spans)
+    # One that was changed is told from one that is new by when it was fixed, also where the amounts are the same.
+    begin = period_of(now, period)[0]
+    newly = any(one.fixed >= record.until and one.end > begin for one in fixed)
+    return Record(now, spans) if newly or spans != tuple(span for span in record.spans if span.end > now) else record
 
 
 def fixed_before(charges: Mapping[str, Charge], at: int) -> dict[str, Charge]:

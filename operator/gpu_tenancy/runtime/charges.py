@@ -35,7 +35,8 @@ class Charges:
         known = _written(grant.pool, tenant) if record is None else record
         charges = {one.uid: _charge(one.ledger, rules) for one in bookings if one.ledger is not None}
         new = account(known, before, charges, grant.gpuHours.period, seconds(now))
-        self._records[key] = new, fixed_before(charges, new.until)
+        # Also what was fixed in this very second, before the record says so: it may be gone by the next.
+        self._records[key] = new, fixed_before(charges, seconds(now) + 1)
         return new is not known
 
     def spent(self, pool: str, tenant: Tenant) -> Mapping[int, int]:

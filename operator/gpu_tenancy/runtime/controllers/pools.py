@@ -126,6 +126,8 @@ class PoolController:
         self._quotas = quotas
         self._reservations = reservations
         self._charges = decisions.charges
+        # By pool, tenants with something new to write: a decision may be made anew before they are told.
+        self._charged: defaultdict[str, set[str]] = defaultdict(set)
         self._meter = decisions.meter
 
     async def reconcile(
@@ -162,7 +164,7 @@ class PoolController:
         windows = spread(reservations, self._world.owner, pool.spec.reservations, now)
         open_ = {uid: one for uid, one in windows.items() if uid not in contested}
         kept = open_ | dict(self._unread(name, contested))
-        charged, next_charge = self._charge(pool, tenants, kept, now)
+        next_charge = self._charge(pool, tenants, kept, now)
         facts = PoolFacts(
             spec=pool.spec,
             capacity=capacity,
@@ -184,7 +186,7 @@ class PoolController:
         try:
             await self._quotas.write(pool, decision)
         finally:
-            self._tell(name, concerned | charged, coming)
+            self._tell(name, concerned, coming)
         next_reading = self._read_meter(pool, tenants, windows, {one.uid: one for one in reservations})
         wakes = [at for at in (decision.wake, next_charge, next_reading) if at is not None]
         self._engine.alarms.set(Key(Topic.POOL, name), min(wakes, default=None))
@@ -225,20 +227,19 @@ class PoolController:
 
     def _charge(
         self, pool: Pool, tenants: Mapping[str, Tenant], windows: Mapping[str, Series], now: datetime
-    ) -> tuple[set[str], datetime | None]:
-        """Keep budgets up to date; name the tenants with something new to write, and say when to look again."""
+    ) -> datetime | None:
+        """Keep budgets up to date, note which tenants have something new to write, and say when to look again."""
         by_tenant: defaultdict[str, list[Booking]] = defaultdict(list)
         for each in windows.values():
             by_tenant[each.whole.tenant] += each.bookings
-        news: set[str] = set()
         budgets: list[Booking] = []
         for name, tenant in tenants.items():
             grant = next(grant for grant in tenant.spec.gpus if grant.pool == pool.name)
             if self._charges.update(tenant, grant, by_tenant[name], pool.spec.reservations, now):
-                news.add(name)
+                self._charged[pool.name].add(name)
             if grant.gpuHours is not None:
                 budgets += by_tenant[name]
-        return news, next_fixed(budgets, pool.spec.reservations, now)
+        return next_fixed(budgets, pool.spec.reservations, now)
 
     def _read_meter(
         self,
@@ -376,7 +377,7 @@ class PoolController:
 
     def _tell(self, pool: str, tenants: Iterable[str], coming: Iterable[str]) -> None:
         """Queue whoever goes by a decision that was enforced; who comes and what is said wait until quotas are counted."""
-        for tenant in tenants:
+        for tenant in {*tenants, *self._charged.pop(pool, ())}:
             self._engine.queue.add(Key(Topic.TENANT, tenant))
         for namespace in coming:
             self._engine.queue.add_after(Key(Topic.WORKLOADS, namespace), TELL)

@@ -308,10 +308,11 @@ def test_what_one_tenant_does_to_its_own_leaves_what_is_called_the_same_elsewher
 
     assert world.cluster.condition("gres", "twin", "Active", RIVALS)["status"] == "True"
     assert "deletionTimestamp" not in world.api.must(get(POD, "twin", RIVALS))["metadata"]
-    hard = [
-        world.api.must(get(RESOURCE_QUOTA, "gpu-b200-reserved", namespace))["spec"]["hard"]["requests.nvidia.com/gpu"]
-        for namespace in (OWN, RIVALS)
-    ]
-    assert hard == ["8", "6"]
+
+    def hard() -> list[str]:
+        quotas = [world.api.must(get(RESOURCE_QUOTA, "gpu-b200-reserved", one)) for one in (OWN, RIVALS)]
+        return [quota["spec"]["hard"]["requests.nvidia.com/gpu"] for quota in quotas]
+
+    eventually(lambda: hard() == ["8", "6"], lambda: str(hard()))
     for kind, name in ((RESERVATION, "twin"), (POD, "twin")):
         world.api.must(delete(kind, name, RIVALS), RITA)

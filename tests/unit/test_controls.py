@@ -203,3 +203,21 @@ def test_a_policy_that_is_missing_or_lets_anything_pass_is_loose() -> None:
         "spec": binding["spec"] | {"matchResources": {"namespaceSelector": {"matchLabels": {"a": "b"}}}}
     }
     assert Policies.of([pods], [narrow]).loose == ("pods",)
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "loose"),
+    [
+        ("pods", {}, ()),
+        ("pods", {"objectSelector": {"matchLabels": {"a": "b"}}}, ("gpu-tenancy-pods",)),
+        ("pods", {"excludeResourceRules": [{"resources": ["pods"]}]}, ("gpu-tenancy-pods",)),
+        ("accelerators", {}, ("gpu-tenancy-accelerators",)),
+    ],
+)
+def test_a_binding_holds_in_every_namespace_of_tenants(name: str, limits: dict[str, Any], loose: tuple[str]) -> None:
+    tenants = {"matchExpressions": [{"key": "gpu-tenancy.dev/tenant", "operator": "Exists"}]}
+    matched = {"namespaceSelector": tenants, "objectSelector": {}, "matchPolicy": "Equivalent", **limits}
+    one = policy("ValidatingAdmissionPolicy", f"gpu-tenancy-{name}", failurePolicy="Fail")
+    spec = {"policyName": f"gpu-tenancy-{name}", "validationActions": ["Deny"], "matchResources": matched}
+    binding = policy("ValidatingAdmissionPolicyBinding", f"gpu-tenancy-{name}", **spec)
+    assert Policies.of([one], [binding]).loose == loose

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gpu_tenancy.domain.conditions import find
-from gpu_tenancy.domain.naming import OPERATOR
+from gpu_tenancy.domain.naming import OPERATOR, TENANT_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -29,6 +29,9 @@ CHART_POLICIES = frozenset(
         "pod-updates", "pods", "resource-claims", "routes", "secrets", "services", "volume-claims",
     )
 )  # fmt: skip
+# What these judge is outside of tenants' namespaces.
+_ABOUT_OTHERS = {f"{OPERATOR}-{name}" for name in ("accelerators", "namespaces", "nodes")}
+_TENANTS = {"matchExpressions": [{"key": TENANT_LABEL, "operator": "Exists"}]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Policies:
         objects: how many policies and bindings there are.
         hash: of what they say.
         loose: policies that are missing, that let pass what they cannot judge, or that no binding puts into force
-            everywhere with Deny.
+            in every tenant's namespaces with Deny.
     """
 
     objects: int = 0
@@ -58,7 +61,7 @@ class Policies:
         bound = {
             one["spec"]["policyName"]
             for one in bindings
-            if not one["spec"].get("matchResources")
+            if _is_whole(one["spec"])
             and (one["kind"].startswith("Mutating") or "Deny" in one["spec"].get("validationActions", []))
         }
         names = {one["metadata"]["name"] for one in policies}
@@ -82,6 +85,15 @@ class Audit:
     policies: Policies
     at: datetime
     counted: frozenset[str] = frozenset()
+
+
+def _is_whole(binding: Mapping[str, Any]) -> bool:
+    """Say whether a binding holds in every namespace of tenants and, where its policy is about others, in all of them."""
+    limits = {key: value for key, value in (binding.get("matchResources") or {}).items() if key != "matchPolicy"}
+    if not any(limits.values()):
+        return True
+    selector = limits.pop("namespaceSelector", None)
+    return binding["policyName"] not in _ABOUT_OTHERS and selector == _TENANTS and not any(limits.values())
 
 
 def line(manifest: Mapping[str, Any]) -> str:

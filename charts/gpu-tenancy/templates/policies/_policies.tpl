@@ -1,4 +1,8 @@
-{{/* Binds a policy of the given kind and name to what its matchConstraints select. */}}
+{{/*
+Binds a policy of the given kind and name to what its matchConstraints select, or to that part of it which is in namespaces of
+tenants. The binding says so and not the policy: of every request the API server reads the selectors of all policies before
+it looks at kinds, and those of bindings after it.
+*/}}
 {{- define "gpu-tenancy.binding" -}}
 apiVersion: admissionregistration.k8s.io/v1
 kind: {{ .kind }}Binding
@@ -7,6 +11,12 @@ metadata:
   {{- include "gpu-tenancy.enforcementMetadata" .root | nindent 2 }}
 spec:
   policyName: {{ .name }}
+  {{- if .tenants }}
+  matchResources:
+    namespaceSelector:
+      matchExpressions:
+        - {key: gpu-tenancy.dev/tenant, operator: Exists}
+  {{- end }}
   {{- if eq .kind "ValidatingAdmissionPolicy" }}
   validationActions: [Deny]
   {{- end }}
@@ -16,12 +26,6 @@ spec:
 {{- define "gpu-tenancy.privileged" -}}
 request.userInfo.username == '{{ include "gpu-tenancy.user" . }}' ||
 authorizer.group('gpu-tenancy.dev').resource('industrialtenants').check('update').allowed()
-{{- end }}
-
-{{/* Namespaces of tenants. */}}
-{{- define "gpu-tenancy.tenantNamespaces" -}}
-matchExpressions:
-  - {key: gpu-tenancy.dev/tenant, operator: Exists}
 {{- end }}
 
 {{/* What the tenant may name, from the namespace's annotation of this name; nothing while it is missing. */}}
@@ -93,6 +97,25 @@ validations of a policy and all of their messages for each request, be it right 
 []
 {{- end }}
 
+{{/*
+Variables, from a list in YAML. Those that are asked for once are put where they are asked for: to the API server each of them
+is a program of its own, made ready anew for every request.
+*/}}
+{{- define "gpu-tenancy.variables" -}}
+{{- $all := . -}}
+{{- range fromYamlArray . }}{{ if not .once }}
+- name: {{ .name }}
+  expression: {{ list .expression $all | include "gpu-tenancy.inlined" | toRawJson }}
+{{- end }}{{ end }}
+{{- end }}
+{{- define "gpu-tenancy.inlined" -}}
+{{- $text := first . -}}
+{{- range last . | fromYamlArray | reverse }}{{ if .once -}}
+{{- $text = regexReplaceAllLiteral (printf "variables\\.%s\\b" .name) $text (printf "(%s)" .expression) -}}
+{{- end }}{{ end -}}
+{{- $text -}}
+{{- end }}
+
 {{/* Denies with that problem. The API server repeats no text with a line break, or of more than 5 KiB. */}}
 {{- define "gpu-tenancy.noProblem" -}}
 - expression: variables.problem.size() == 0
@@ -107,6 +130,7 @@ validations of a policy and all of their messages for each request, be it right 
   expression: >-
     {{- include "gpu-tenancy.allowed" "registries" | nindent 4 }}
 - name: foreignImages
+  once: true
   expression: >-
     variables.pulls.filter(pull, !variables.registries.exists(registry, pull.startsWith('Always ' + registry + '/')))
 {{- end }}
@@ -142,6 +166,7 @@ A name with a slash is an extended resource; an accelerator is one that the name
 - name: placement
   expression: namespaceObject.metadata.?labels['gpu-tenancy.dev/placement'].orValue('')
 - name: placementKey
+  once: true
   expression: "'placement.gpu-tenancy.node-restriction.kubernetes.io/' + variables.placement"
 - name: accelerators
   expression: >-
@@ -156,6 +181,7 @@ A name with a slash is an extended resource; an accelerator is one that the name
     object.metadata.?labels['gpu-tenancy.dev/pool'].orValue('') != '' ? object.metadata.labels['gpu-tenancy.dev/pool'] :
     namespaceObject.metadata.?labels['gpu-tenancy.dev/default-pool'].orValue('')
 - name: tierLabel
+  once: true
   expression: object.metadata.?labels['gpu-tenancy.dev/tier'].orValue('')
 - name: reservation
   expression: object.metadata.?labels['gpu-tenancy.dev/reservation'].orValue('')
@@ -163,11 +189,14 @@ A name with a slash is an extended resource; an accelerator is one that the name
   expression: >-
     variables.reservation != '' ? 'reserved' : variables.tierLabel != '' ? variables.tierLabel : 'guaranteed'
 - name: class
+  once: true
   expression: "'gpu-' + variables.pool + '-' + variables.tier"
 - name: priority
+  once: true
   expression: >-
     {'guaranteed': 1000, 'reserved': 1000, 'spot': -10}[?variables.tier].orValue(0)
 - name: preemptionPolicy
+  once: true
   expression: "variables.tier == 'spot' ? 'Never' : 'PreemptLowerPriority'"
 # The pods of a reservation with nodes of its own run there and nowhere else.
 - name: exclusive
@@ -175,12 +204,15 @@ A name with a slash is an extended resource; an accelerator is one that the name
     variables.reservation != '' && variables.reservation in
     namespaceObject.metadata.?annotations['gpu-tenancy.dev/exclusive-reservations'].orValue('').split(',')
 - name: reservationKey
+  once: true
   expression: "'reservation.gpu-tenancy.node-restriction.kubernetes.io/' + request.namespace"
 - name: reservationTolerated
+  once: true
   expression: >-
     object.spec.?tolerations.orValue([]).exists(t, t.?key.orValue('') == 'gpu-tenancy.dev/reservation'
     && t.?operator.orValue('Equal') == 'Equal' && t.?value.orValue('') == request.namespace && t.?effect.orValue('') == '')
 - name: poolTolerated
+  once: true
   expression: >-
     object.spec.?tolerations.orValue([]).exists(t, t.?key.orValue('') == 'gpu-tenancy.dev/pool'
     && t.?operator.orValue('Equal') == 'Equal' && t.?value.orValue('') == variables.pool

@@ -27,20 +27,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.operating import Cluster, OperatorProcess, install_charts
+from cluster.operating import SHORT_LEASE, Cluster, OperatorProcess, install_charts
 from cluster.site import ROOT
 from gpu_tenancy.localcluster import ControlPlane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-# Long enough for a busy machine.
-SHORT_LEASE = {
-    "GPU_TENANCY_LEASE_DURATION": "8",
-    "GPU_TENANCY_LEASE_RENEW_DEADLINE": "5",
-    "GPU_TENANCY_LEASE_RETRY_PERIOD": "1",
-}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from gpu_tenancy.localcluster import ControlPlane
 
 NAMESPACE = "gpu-tenancy-system"
+# One that was killed is missed sooner; yet long enough for a busy machine.
+SHORT_LEASE = {
+    "GPU_TENANCY_LEASE_DURATION": "8",
+    "GPU_TENANCY_LEASE_RENEW_DEADLINE": "5",
+    "GPU_TENANCY_LEASE_RETRY_PERIOD": "1",
+}
 PATIENCE = 60.0
 
 

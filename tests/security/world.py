@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.operating import NAMESPACE as SYSTEM_NAMESPACE
-from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
+from cluster.operating import SHORT_LEASE, Cluster, OperatorProcess, eventually, install_charts
 from cluster.policy_scenarios import (
     CARL,
     EDDA,
@@ -73,13 +73,8 @@ RESERVATION = Resource("gpu-tenancy.dev", "v1alpha1", "gpureservations", "GpuRes
 PEERING = Resource("gpu-tenancy.dev", "v1alpha1", "tenantpeerings", "TenantPeering")
 TENANT = Resource("gpu-tenancy.dev", "v1alpha1", "industrialtenants", "IndustrialTenant", namespaced=False)
 
-# One that was killed is missed sooner; and what Kubernetes counts is seen sooner.
-SHORT_LEASE = {
-    "GPU_TENANCY_RESIDENCY_AUDIT_INTERVAL": "20",
-    "GPU_TENANCY_LEASE_DURATION": "8",
-    "GPU_TENANCY_LEASE_RENEW_DEADLINE": "5",
-    "GPU_TENANCY_LEASE_RETRY_PERIOD": "1",
-}
+# What Kubernetes counts is seen sooner.
+OFTEN = {"GPU_TENANCY_RESIDENCY_AUDIT_INTERVAL": "20"}
 HARDENED = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -199,7 +194,7 @@ def a_world(folder: Path, *, kubernetes: str = "1.36", mutation: bool = True) ->
             build_people(api)
             build_site(control_plane, api)
             account = control_plane.kubeconfig_for("operator")
-            with OperatorProcess(account, folder / "operator.log", **SHORT_LEASE) as operator:
+            with OperatorProcess(account, folder / "operator.log", **SHORT_LEASE, **OFTEN) as operator:
                 mutation = "MutatingAdmissionPolicy" in control_plane.kubectl("api-resources") and mutation
                 world = World(control_plane, api, operator, mutation=mutation)
                 build_tenants(world)

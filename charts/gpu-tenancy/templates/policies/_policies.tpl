@@ -98,19 +98,19 @@ validations of a policy and all of their messages for each request, be it right 
 {{- end }}
 
 {{/*
-Variables, from a list in YAML. Those that are asked for once are put where they are asked for: to the API server each of them
-is a program of its own, made ready anew for every request.
+Variables, from a list in YAML. Those to be inlined are put where they are asked for, since few rules do: to the API server
+each that is left is a program of its own, made ready anew for every request.
 */}}
 {{- define "gpu-tenancy.variables" -}}
 {{- $all := . -}}
-{{- range fromYamlArray . }}{{ if not .once }}
+{{- range fromYamlArray . }}{{ if not .inline }}
 - name: {{ .name }}
   expression: {{ list .expression $all | include "gpu-tenancy.inlined" | toRawJson }}
 {{- end }}{{ end }}
 {{- end }}
 {{- define "gpu-tenancy.inlined" -}}
 {{- $text := first . -}}
-{{- range last . | fromYamlArray | reverse }}{{ if .once -}}
+{{- range last . | fromYamlArray | reverse }}{{ if .inline -}}
 {{- $text = regexReplaceAllLiteral (printf "variables\\.%s\\b" .name) $text (printf "(%s)" .expression) -}}
 {{- end }}{{ end -}}
 {{- $text -}}
@@ -130,7 +130,7 @@ is a program of its own, made ready anew for every request.
   expression: >-
     {{- include "gpu-tenancy.allowed" "registries" | nindent 4 }}
 - name: foreignImages
-  once: true
+  inline: true
   expression: >-
     variables.pulls.filter(pull, !variables.registries.exists(registry, pull.startsWith('Always ' + registry + '/')))
 {{- end }}
@@ -166,7 +166,7 @@ A name with a slash is an extended resource; an accelerator is one that the name
 - name: placement
   expression: namespaceObject.metadata.?labels['gpu-tenancy.dev/placement'].orValue('')
 - name: placementKey
-  once: true
+  inline: true
   expression: "'placement.gpu-tenancy.node-restriction.kubernetes.io/' + variables.placement"
 - name: accelerators
   expression: >-
@@ -181,7 +181,7 @@ A name with a slash is an extended resource; an accelerator is one that the name
     object.metadata.?labels['gpu-tenancy.dev/pool'].orValue('') != '' ? object.metadata.labels['gpu-tenancy.dev/pool'] :
     namespaceObject.metadata.?labels['gpu-tenancy.dev/default-pool'].orValue('')
 - name: tierLabel
-  once: true
+  inline: true
   expression: object.metadata.?labels['gpu-tenancy.dev/tier'].orValue('')
 - name: reservation
   expression: object.metadata.?labels['gpu-tenancy.dev/reservation'].orValue('')
@@ -189,14 +189,14 @@ A name with a slash is an extended resource; an accelerator is one that the name
   expression: >-
     variables.reservation != '' ? 'reserved' : variables.tierLabel != '' ? variables.tierLabel : 'guaranteed'
 - name: class
-  once: true
+  inline: true
   expression: "'gpu-' + variables.pool + '-' + variables.tier"
 - name: priority
-  once: true
+  inline: true
   expression: >-
     {'guaranteed': 1000, 'reserved': 1000, 'spot': -10}[?variables.tier].orValue(0)
 - name: preemptionPolicy
-  once: true
+  inline: true
   expression: "variables.tier == 'spot' ? 'Never' : 'PreemptLowerPriority'"
 # The pods of a reservation with nodes of its own run there and nowhere else.
 - name: exclusive
@@ -204,15 +204,15 @@ A name with a slash is an extended resource; an accelerator is one that the name
     variables.reservation != '' && variables.reservation in
     namespaceObject.metadata.?annotations['gpu-tenancy.dev/exclusive-reservations'].orValue('').split(',')
 - name: reservationKey
-  once: true
+  inline: true
   expression: "'reservation.gpu-tenancy.node-restriction.kubernetes.io/' + request.namespace"
 - name: reservationTolerated
-  once: true
+  inline: true
   expression: >-
     object.spec.?tolerations.orValue([]).exists(t, t.?key.orValue('') == 'gpu-tenancy.dev/reservation'
     && t.?operator.orValue('Equal') == 'Equal' && t.?value.orValue('') == request.namespace && t.?effect.orValue('') == '')
 - name: poolTolerated
-  once: true
+  inline: true
   expression: >-
     object.spec.?tolerations.orValue([]).exists(t, t.?key.orValue('') == 'gpu-tenancy.dev/pool'
     && t.?operator.orValue('Equal') == 'Equal' && t.?value.orValue('') == variables.pool

@@ -10,7 +10,6 @@ from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.reconcile.gpu_quotas import Amount, plan_amounts
 from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.keys import Key, Topic
-from gpu_tenancy.runtime.world import Broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,8 +75,5 @@ class QuotaWriter:
     def _is_in_order(self, namespace: str) -> bool:
         """Say whether a namespace is with the tenant that declares it, and nothing is the matter with either."""
         owner, place = self._world.owner(namespace), self._world.namespaces.get(namespace)
-        tenant = self._world.tenants.get(owner)
-        if tenant is None or isinstance(tenant.value, Broken) or owner in self._world.refusals():
-            return False
-        declared = any(one.name == namespace for one in tenant.value.spec.namespaces)
+        declared = owner in self._world.claims(namespace) and owner not in self._world.refusals()
         return declared and place is not None and not place.value.deleting

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from prometheus_client.samples import Sample
+
     from cluster.rest import Answer
     from gpu_tenancy.kube.resource import Resource
     from gpu_tenancy.localcluster import ControlPlane
@@ -130,20 +132,40 @@ class OperatorProcess:
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum up the series of a metric that have these labels."""
-        return sum(
-            sample.value
+        return sum(sample.value for sample in self._samples(name) if labels.items() <= sample.labels.items())
+
+    def _samples(self, name: str) -> list[Sample]:
+        return [
+            sample
             for family in text_string_to_metric_families(self.get("/metrics"))
             for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+            if sample.name == name
+        ]
+
+    def written(self) -> dict[str, float]:
+        """Count what it has written so far, by verb and kind, the lease and events apart."""
+        return {
+            f"{sample.labels['verb']} {sample.labels['kind']}": sample.value
+            for sample in self._samples("gpu_tenancy_api_writes_total")
+            if sample.value and sample.labels["kind"] not in ("Lease", "Event")
+        }
 
     def writes(self) -> float:
-        """Count what it has written so far, the lease and events apart."""
-        return (
-            self.metric("gpu_tenancy_api_writes_total")
-            - self.metric("gpu_tenancy_api_writes_total", kind="Lease")
-            - self.metric("gpu_tenancy_api_writes_total", kind="Event")
-        )
+        return sum(self.written().values())
+
+    def written_again(self) -> dict[str, float]:
+        """Restart it when it has nothing left to do, and tell what it wrote after that, by verb and kind."""
+        eventually(self.still)
+        self.stop()
+        self.start()
+        eventually(self.still)
+        return self.written()
+
+    def still(self) -> bool:
+        """Watch it for a moment, and say whether it wrote nothing."""
+        before = self.writes()
+        time.sleep(3)
+        return self.writes() == before
 
 
 class Cluster:

@@ -132,7 +132,7 @@ def test_audits_and_a_restart_with_nothing_changed_write_nothing(cluster: Cluste
     eventually(lambda: operator.metric("gpu_tenancy_residency_audit_timestamp_seconds") > 0)
     began = operator.metric("gpu_tenancy_residency_audit_timestamp_seconds")
     eventually(lambda: operator.metric("gpu_tenancy_residency_audit_timestamp_seconds") > began)
-    assert operator.writes() == 0
+    assert operator.written() == {}
     assert cluster.get("itn", "watched")["metadata"]["resourceVersion"] == before
 
 

@@ -179,13 +179,7 @@ def test_nothing_is_promised_twice_in_a_storm(cluster: Cluster, tmp_path: Path) 
         assert len(accepted) > SECONDS / 4
         assert any(one.body["spec"]["hard"]["requests.nvidia.com/gpu"] != "0" for one in active)
         assert storm.kills or SECONDS < 60
-        eventually(lambda: _still(operator), patience=120)
-
-
-def _still(operator: OperatorProcess) -> bool:
-    before = operator.writes()
-    time.sleep(3)
-    return operator.writes() == before
+        eventually(operator.still, patience=120)
 
 
 def _quiet(cluster: Cluster) -> bool:

@@ -29,11 +29,17 @@ def apply(target: Any, patch: Any) -> Any:
 
 KEYS = st.sampled_from(["a", "b", "c", "gpu-tenancy.dev/x", "pod-security.kubernetes.io/enforce", "other/x"])
 SCALARS = st.integers(0, 2) | st.sampled_from(["1", "1000m", "2", "text"])
-VALUES = st.recursive(
-    SCALARS | st.lists(SCALARS, max_size=2), lambda inner: st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
-)
+
+
+# With a name, since hypothesis parses a lambda to tell of it, which CPython 3.11 sometimes fails at this deep
+# (SystemError: AST constructor recursion depth mismatch; python/cpython#106905).
+def maps(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Raw]:
+    return st.dictionaries(KEYS, inner, max_size=3)
+
+
+VALUES = st.recursive(SCALARS | st.lists(SCALARS, max_size=2), maps, max_leaves=6)
 LABELS = st.dictionaries(KEYS, st.sampled_from(["v", "w"]), max_size=4)
-MAPS = st.dictionaries(KEYS, VALUES, max_size=3)
+MAPS = maps(VALUES)
 
 
 @st.composite

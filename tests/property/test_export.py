@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from gpu_tenancy.cli.documents import Format, text
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(),
-        lambda one: st.lists(one) | st.dictionaries(st.text(), one),
-    )
-)
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner) | st.dictionaries(st.text(), inner)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), nested))
 def test_both_notations_give_back_what_was_written(value: Any) -> None:
     assert yaml.safe_load(text({"value": value}, Format.YAML)) == {"value": value}
     assert json.loads(text({"value": value}, Format.JSON)) == {"value": value}

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.operating import SHORT_LEASE, Cluster, OperatorProcess, install_charts
+from cluster.operating import SHORT_LEASE, Cluster, OperatorProcess, have_our_kinds_counted, install_charts
 from cluster.site import ROOT
 from gpu_tenancy.localcluster import ControlPlane
 
@@ -67,3 +67,9 @@ def operator(premises: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     with OperatorProcess(kubeconfig, log, **SHORT_LEASE, GPU_TENANCY_RESIDENCY_AUDIT_INTERVAL="3") as running:
         yield running
+
+
+@pytest.fixture
+def counted(premises: Cluster) -> None:
+    """For who claims that nothing changes meanwhile: Kubernetes counts our kinds already."""
+    have_our_kinds_counted(premises)

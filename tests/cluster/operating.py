@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -238,6 +239,28 @@ class Cluster:
             return condition if condition is not None and condition["status"] == status else None
 
         return eventually(reached, lambda: f"{kind} {name}: {self.get(kind, name, namespace)}")
+
+
+def have_our_kinds_counted(cluster: Cluster) -> None:
+    """Wait until Kubernetes counts our kinds, on which every tenant's quota is changed.
+
+    It knows of them within half a minute of their installation, and counts them in the quotas that change after that;
+    in others some minutes later.
+    """
+
+    def counted() -> bool:
+        quota = cluster.get("resourcequota", "gpu-tenancy-counted", NAMESPACE)
+        assert quota is not None
+        hard = quota["spec"]["hard"]
+        if quota.get("status", {}).get("used", {}).keys() == hard.keys():
+            return True
+        changed = {"spec": {"hard": {kind: "1" if amount == "0" else "0" for kind, amount in hard.items()}}}
+        cluster.kubectl(
+            "patch", "resourcequota", "gpu-tenancy-counted", "-n", NAMESPACE, "--type=merge", "-p", json.dumps(changed)
+        )
+        return False
+
+    eventually(counted, every=3)
 
 
 def _scope(resource: Resource, namespace: str | None) -> str:

@@ -338,6 +338,7 @@ def test_an_operator_that_was_away_over_a_start_and_an_end_comes_right(
     cluster.kubectl("delete", "gres", "--all", "-n", "away-a")
 
 
+@pytest.mark.usefixtures("counted")
 def test_a_second_run_with_nothing_changed_writes_nothing(cluster: Cluster, operator: OperatorProcess) -> None:
     eventually(operator.still)
     versions = _versions(cluster)

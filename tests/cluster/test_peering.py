@@ -251,6 +251,7 @@ def test_while_the_operator_is_down_one_half_deleted_closes_the_way(
     pair.closed()
 
 
+@pytest.mark.usefixtures("counted")
 def test_a_second_run_with_nothing_changed_writes_nothing(cluster: Cluster, operator: OperatorProcess) -> None:
     Pair(cluster, "calm").agree(8443)
 

@@ -229,6 +229,7 @@ def shown(cluster: Cluster) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("networks")
+@pytest.mark.usefixtures("counted")
 def test_a_restart_with_nothing_changed_writes_nothing(operator: OperatorProcess) -> None:
     assert operator.written_again() == {}
 

@@ -91,6 +91,7 @@ def pods_of(cluster: Cluster, namespace: str) -> int:
     return sum(one.get("status", {}).get("phase") == "Running" for one in cluster.list("pod", namespace))
 
 
+@pytest.mark.usefixtures("counted")
 def test_shared_gpus_follow_the_workloads_and_never_exceed_the_grant(
     cluster: Cluster, operator: OperatorProcess
 ) -> None:
@@ -174,6 +175,7 @@ def test_what_a_deleted_reservation_was_charged_stays_charged_even_if_nobody_loo
     assert "0 of 8 GPU-hours are left" in refused["message"]
 
 
+@pytest.mark.usefixtures("counted")
 def test_what_pods_used_of_a_window_is_written_when_it_ends(cluster: Cluster, operator: OperatorProcess) -> None:
     cluster.apply(tenant("metered", "metered", gpus=[{"pool": "b200", "reservable": 8}]))
     ready(cluster, "metered")

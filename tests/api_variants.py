@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import types
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from gpu_tenancy.api.schema import ApiModel, ListType, Verbatim
+from gpu_tenancy.api.common import DAY, DURATION, INSTANT
+from gpu_tenancy.api.schema import ApiModel, ListType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Path = tuple[str | int, ...]
+
+WRITTEN = {date: DAY, timedelta: DURATION, datetime: INSTANT}
+"""How a value is written whose schema has no pattern."""
 
 # 5.0 is left out: the API server reads it as 5, but not where a rule sees it.
 _ANYTHING: tuple[Any, ...] = (
@@ -25,8 +30,9 @@ _ANYTHING: tuple[Any, ...] = (
 )
 _TEXTS = (
     *("DE", "None", "Enabled", "ServiceAccount", "kube-system", "system:masters", "eu-nl", "neura-serve"),
-    *("0s", "00h", "1h30m", "90000h", "1d", "1.5h", "512", "4Ti", "1.5", "500m"),
+    *("0s", "00h", "1h30m", "99999h", "99999h1s", "999999h", "1d", "1.5h", "512", "4Ti", "1.5", "500m"),
     *("2026-02-30", "2028-02-29", "2026-02-30T00:00:00Z", "2026-12-02T21:00:00+02:00", "2026-12-02T20:00:00+24:00"),
+    *("2099-12-31T23:59:59Z", "2099-12-31T23:59:59-00:01", "9999-12-31T23:59:59-01:00", "2000-01-01T00:00:00+00:01"),
     *("2026-12-01T24:00:00Z", "2026-12-01T23:59:60Z", "2026-12-01T20:00:00.5Z", "2026-12-01t20:00:00z"),
 )
 
@@ -174,8 +180,9 @@ def _identity(metadata: tuple[Any, ...]) -> Callable[[Any], Any]:
 
 
 def _scalars(annotation: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
-    verbatim = next((mark.schema for mark in metadata if isinstance(mark, Verbatim)), None)
-    schema = verbatim or TypeAdapter(Annotated[annotation, *metadata] if metadata else annotation).json_schema()
+    if annotation in WRITTEN:
+        return st.from_regex(WRITTEN[annotation], fullmatch=True)
+    schema = TypeAdapter(Annotated[annotation, *metadata] if metadata else annotation).json_schema()
     if schema["type"] == "boolean":
         return st.booleans()
     if schema["type"] == "integer":

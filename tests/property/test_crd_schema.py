@@ -17,7 +17,9 @@ from api_examples import SPECS, STATUSES
 from api_variants import combined_changes, left_to_the_model, model_refusal
 from gpu_tenancy.api import KINDS
 from gpu_tenancy.api.common import (
+    DAY,
     DURATION,
+    INSTANT,
     Day,
     Duration,
     Instant,
@@ -178,7 +180,19 @@ def test_python_and_pydantic_read_our_patterns_alike(pattern: str, data: st.Data
     assert accepted == (re.fullmatch(pattern, text) is not None)
 
 
-@given(st.integers(0, 99_999 * 3600 + 59 * 60 + 59))
+def test_a_day_is_one_that_there_is() -> None:
+    first, last = date(2000, 1, 1), date(2099, 12, 31)
+    days = {(first + timedelta(number)).isoformat() for number in range((last - first).days + 1)}
+    written = {f"{y}-{m:02}-{d:02}" for y in range(1999, 2102) for m in range(14) for d in range(33)}
+    assert {text for text in written if re.fullmatch(DAY, text)} == days
+
+
+@pytest.mark.parametrize("pattern", [DAY, DURATION, INSTANT])
+def test_the_api_server_and_python_read_our_rules_on_texts_alike(pattern: str) -> None:
+    assert why_not_portable(pattern) is None
+
+
+@given(st.integers(0, 99_999 * 3600))
 def test_a_duration_is_read_as_it_is_written(seconds: int) -> None:
     text = format_duration(timedelta(seconds=seconds))
     assert parse_duration(text) == timedelta(seconds=seconds)
@@ -187,24 +201,35 @@ def test_a_duration_is_read_as_it_is_written(seconds: int) -> None:
 
 @given(st.from_regex(DURATION, fullmatch=True) | st.text("0159hms. -+d", max_size=8))
 def test_a_duration_is_a_sum_of_hours_minutes_and_seconds_or_an_error(text: str) -> None:
-    parts = re.fullmatch(r"(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s)?", text)
-    if text and parts:
-        hours, minutes, seconds = (int(part or 0) for part in parts.groups())
-        assert parse_duration(text) == timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    parts = re.fullmatch(r"(?:(\d{1,5})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?", text)
+    hours, minutes, seconds = (int(part or 0) for part in parts.groups()) if parts else (0, 0, 0)
+    sum_ = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    if text and parts and sum_ <= timedelta(hours=99_999):
+        assert parse_duration(text) == sum_
+        assert parse_duration(format_duration(sum_)) == sum_
     else:
-        with pytest.raises(ValueError, match="is not a duration"):
+        with pytest.raises(ValueError, match="a duration is in hours, minutes and seconds"):
             parse_duration(text)
 
 
 @given(
-    st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001  # hypothesis wants naive bounds
+    st.datetimes(datetime(1999, 12, 31), datetime(2100, 1, 1, 23), timezones=st.just(UTC)),  # noqa: DTZ001  # hypothesis wants naive bounds
     st.integers(-23 * 60 - 59, 23 * 60 + 59),
 )
+@example(datetime(2000, 1, 1, tzinfo=UTC) - timedelta(minutes=1), 1)
+@example(datetime(2000, 1, 1, tzinfo=UTC), 0)
+@example(datetime(2000, 1, 1, tzinfo=UTC), -1)
+@example(datetime(2099, 12, 31, 23, 59, 59, tzinfo=UTC), 0)
+@example(datetime(2100, 1, 1, tzinfo=UTC), -1)
 def test_an_instant_is_read_in_utc_from_any_zone(instant: datetime, offset: int) -> None:
     instant = instant.replace(microsecond=0)
     local = (instant + timedelta(minutes=offset)).replace(tzinfo=None).isoformat()
     sign = "-" if offset < 0 else "+"
     text = f"{local}{sign}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
+    if not all(2000 <= int(written[:4]) <= 2099 for written in (local, format_instant(instant))):
+        with pytest.raises(ValueError, match="an instant is a day of the years 2000 to 2099"):
+            parse_instant(text)
+        return
     assert parse_instant(text) == instant
     assert parse_instant(format_instant(instant)) == instant
     assert TypeAdapter(Instant).validate_python(text) == instant

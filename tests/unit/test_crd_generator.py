@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal, Optional
 
 import pytest
 from pydantic import AfterValidator, Field, StringConstraints, create_model
 
 from gpu_tenancy.api import KINDS, RegionStatus
-from gpu_tenancy.api.common import Duration
+from gpu_tenancy.api.common import Day, Duration, Instant
 from gpu_tenancy.api.crd import UNSEEN, custom_resource_definition, document
 from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule, Verbatim, name_rule
 from gpu_tenancy.api.structural import UnsupportedModelError
@@ -113,7 +113,7 @@ REFUSED = [
     (Literal["a", 1], "has the type None, which is no scalar"),
     (str, "is a text without a largest length"),
     (Annotated[str, StringConstraints(max_length=8, pattern="[a-z]")], "is not anchored"),
-    (Annotated[str, Verbatim({"type": "string", "maxLength": 8, "format": "email"})], "has the format email"),
+    (Annotated[str, Verbatim({"type": "string", "maxLength": 8, "format": "date"})], "has the format date"),
     (Annotated[str, Verbatim({"type": "string", "maxLength": 8, "nullable": True})], "needs nullable"),
     (Annotated[str, Verbatim({"type": "object"})], "has the type object, which is no scalar"),
     (float, "has no structural schema"),
@@ -187,7 +187,10 @@ def test_a_field_is_immutable_only_where_no_update_can_remove_it() -> None:
 
 def test_an_immutable_duration_keeps_both_of_its_rules() -> None:
     rules = field_schema(Annotated[Duration, Immutable("no")])["x-kubernetes-validations"]
-    assert [rule["rule"] for rule in rules] == ["string(self) != ''", "self == oldSelf"]
+    assert [rule["message"] for rule in rules] == [
+        "a duration is in hours, minutes and seconds, at most 99999h in all, as in 3h, 1h30m or 45s",
+        "cannot be changed: no",
+    ]
 
 
 def test_a_rule_has_a_message_of_one_line() -> None:
@@ -224,10 +227,21 @@ def test_an_optional_field_is_the_same_without_null() -> None:
     assert "required" not in root_schema(spec_with(Count | None, None))["properties"]["spec"]
 
 
-def test_what_has_a_format_is_kept_from_being_a_list_by_a_rule() -> None:
-    schema = field_schema(Duration, timedelta(minutes=90))
-    assert (schema["format"], schema["default"]) == ("duration", "1h30m")
-    assert schema["x-kubernetes-validations"] == [{"rule": "string(self) != ''", "message": "must be a text"}]
+@pytest.mark.parametrize(
+    ("annotation", "value", "written"),
+    [
+        (Duration, timedelta(minutes=90), "1h30m"),
+        (Day, date(2027, 6, 30), "2027-06-30"),
+        (Instant, datetime(2027, 1, 11, 18, tzinfo=UTC), "2027-01-11T18:00:00Z"),
+    ],
+)
+def test_of_a_time_the_schema_says_only_that_it_is_a_text_and_a_rule_the_rest_in_words(
+    annotation: Any, value: Any, written: str
+) -> None:
+    schema = field_schema(annotation, value)
+    (rule,) = schema.pop("x-kubernetes-validations")
+    assert schema == {"type": "string", "maxLength": 32, "default": written}
+    assert "as in" in rule["message"]
 
 
 def test_keys_of_a_map_are_bound_by_a_rule() -> None:

@@ -151,7 +151,7 @@ def test_the_large_site_has_ten_thousand_gpus_and_five_hundred_tenants():
     [
         ({"tenants": [{"name": "a", "gpus": [{"pool": "h100"}]}]}, "pool h100, which is not listed"),
         ({"requests": [request("00:00", 1, "01:00", tenant="nobody")]}, "tenant nobody, which is not listed"),
-        ({"duration": "1d"}, "is not a duration"),
+        ({"duration": "1d"}, "a duration is in hours"),
         ({"pools": []}, "at least 1 item"),
         ({"typo": 1}, "typo"),
     ],

@@ -15,8 +15,12 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-DURATION = r"^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?$"
-DAY = r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
+DURATION = r"^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$"
+# Exactly the days that there are in the years 2000 to 2099.
+DAY = (
+    r"^(20[0-9]{2}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
+    r"|20([02468][048]|[13579][26])-02-29)$"
+)
 INSTANT = DAY.removesuffix("$") + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 TIME_ZONE = r"^(UTC|[A-Z][A-Za-z_]+(/[A-Z][A-Za-z0-9_+-]+){1,2})$"
 QUANTITY = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
@@ -37,13 +41,15 @@ def parse_duration(text: str) -> timedelta:
     """Read Go's notation of a duration in whole hours, minutes and seconds, such as `1h30m`.
 
     Raises:
-        ValueError: for anything else; fractions and units below a second are not accepted.
+        ValueError: for anything else, such as fractions and units below a second, and for more than 99999h.
     """
-    if not text or not re.fullmatch(DURATION, text):
-        msg = f"{text!r} is not a duration like 30m, 1h30m or 45s"
-        raise ValueError(msg)
-    amounts = {unit: int(number) for number, unit in re.findall(r"([0-9]+)([hms])", text)}
-    return timedelta(hours=amounts.get("h", 0), minutes=amounts.get("m", 0), seconds=amounts.get("s", 0))
+    if text and re.fullmatch(DURATION, text):
+        amounts = {unit: int(number) for number, unit in re.findall(r"([0-9]+)([hms])", text)}
+        duration = timedelta(hours=amounts.get("h", 0), minutes=amounts.get("m", 0), seconds=amounts.get("s", 0))
+        if duration <= _LONGEST:
+            return duration
+    msg = f"{text!r} is not one: {_A_DURATION.message}"
+    raise ValueError(msg)
 
 
 def format_duration(value: timedelta) -> str:
@@ -57,12 +63,15 @@ def parse_instant(text: str) -> datetime:
     """Read an RFC 3339 instant with a zone, to the second, as UTC.
 
     Raises:
-        ValueError: when the text has no zone, a fraction, an impossible date or a year outside 2000 to 2099.
+        ValueError: when the text has no zone, a fraction, an impossible date or time, or a year outside 2000 to 2099,
+            as it is written or in UTC.
     """
-    if not re.fullmatch(INSTANT, text):
-        msg = f"{text!r} is not an instant with a zone like 2026-12-01T20:00:00Z"
-        raise ValueError(msg)
-    return datetime.fromisoformat(text).astimezone(UTC)
+    if re.fullmatch(INSTANT, text):
+        instant = datetime.fromisoformat(text).astimezone(UTC)
+        if _FIRST <= instant < _AFTER_LAST:
+            return instant
+    msg = f"{text!r} is not one: {_AN_INSTANT.message}"
+    raise ValueError(msg)
 
 
 def format_instant(value: datetime) -> str:
@@ -76,10 +85,66 @@ def parse_day(text: str) -> date:
     Raises:
         ValueError: for anything else.
     """
-    if not re.fullmatch(DAY, text):
-        msg = f"{text!r} is not a day like 2027-06-30"
-        raise ValueError(msg)
-    return date.fromisoformat(text)
+    if re.fullmatch(DAY, text):
+        return date.fromisoformat(text)
+    msg = f"{text!r} is not one: {_A_DAY.message}"
+    raise ValueError(msg)
+
+
+_LONGEST = timedelta(hours=99_999)
+_FIRST, _AFTER_LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+# Of what a pattern or a format in a schema refuses, users would read no more than the pattern, or the format's name.
+_A_DURATION = Rule(
+    f"self != '' && self.matches('{DURATION}') && duration(self) <= duration('99999h')",
+    "a duration is in hours, minutes and seconds, at most 99999h in all, as in 3h, 1h30m or 45s",
+    None,
+)
+_A_DAY = Rule(
+    f"self.matches('{DAY}')",
+    "a day is one of the years 2000 to 2099, as in 2027-06-30",
+    None,
+)
+_AN_INSTANT = Rule(
+    f"self.matches('{INSTANT}') && timestamp(self).getFullYear() / 100 == 20",
+    "an instant is a day of the years 2000 to 2099, a time to the second and a time zone, as in 2027-01-11T18:00:00Z or "
+    "2027-01-11T19:00:00+01:00",
+    None,
+)
+
+
+def malformed(*, instants: tuple[str, ...] = (), durations: tuple[str, ...] = ()) -> str:
+    """Say in CEL that one of these fields cannot be read; a rule that reads them lets that pass.
+
+    The field itself is refused. Without this the rule would be as well, in words on the conversion of types.
+    """
+    return " || ".join(
+        [f"format.datetime().validate(self.{field}).hasValue()" for field in instants]
+        + [f"!self.{field}.matches('{DURATION}')" for field in durations]
+    )
+
+
+def in_order(first: str, last: str) -> Rule:
+    """Have one instant of an object before another, if it has both."""
+
+    def holds(one: Any) -> bool:
+        begin, end = getattr(one, first), getattr(one, last)
+        return begin is None or end is None or begin < end
+
+    return Rule(
+        f"!(has(self.{first}) && has(self.{last})) || timestamp(self.{first}) < timestamp(self.{last}) || "
+        + malformed(instants=(first, last)),
+        f"{first} is before {last}",
+        holds,
+    )
+
+
+def above_zero(field: str) -> Rule:
+    """Have a duration of an object above zero, if it has it."""
+    return Rule(
+        f"!has(self.{field}) || !self.{field}.matches('^[0hms]+$')",
+        f"{field} is above zero",
+        lambda one: getattr(one, field) != timedelta(0),
+    )
 
 
 def without_nulls(members: Any) -> Any:
@@ -91,19 +156,19 @@ Day = Annotated[
     date,
     BeforeValidator(lambda value: parse_day(value) if isinstance(value, str) else value),
     PlainSerializer(date.isoformat, return_type=str),
-    Verbatim({"type": "string", "format": "date", "pattern": DAY, "minLength": 10, "maxLength": 10}),
+    Verbatim({"type": "string", "maxLength": 32}, (_A_DAY,)),
 ]
 Duration = Annotated[
     timedelta,
     BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value),
     PlainSerializer(format_duration, return_type=str),
-    Verbatim({"type": "string", "format": "duration", "pattern": DURATION, "minLength": 2, "maxLength": 24}),
+    Verbatim({"type": "string", "maxLength": 32}, (_A_DURATION,)),
 ]
 Instant = Annotated[
     datetime,
     BeforeValidator(lambda value: parse_instant(value) if isinstance(value, str) else value),
     PlainSerializer(format_instant, return_type=str),
-    Verbatim({"type": "string", "format": "date-time", "pattern": INSTANT, "minLength": 20, "maxLength": 25}),
+    Verbatim({"type": "string", "maxLength": 32}, (_AN_INSTANT,)),
 ]
 
 # The largest integer that JSON readers of every language keep exactly.

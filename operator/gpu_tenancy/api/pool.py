@@ -16,6 +16,9 @@ from gpu_tenancy.api.common import (
     Instant,
     LabelSelector,
     ResourceName,
+    above_zero,
+    in_order,
+    malformed,
 )
 from gpu_tenancy.api.region import NAME_RULES
 from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule
@@ -53,15 +56,13 @@ class ReservationRules(ApiModel):
     """How many percent of the pool reservations may hold together at one instant."""
 
     rules = (
+        above_zero("minimumDuration"),
+        above_zero("step"),
         Rule(
-            "self.minimumDuration > duration('0s') && self.minimumDuration <= self.maximumDuration",
-            "minimumDuration is above zero and at most maximumDuration",
-            lambda self: ZERO < self.minimumDuration <= self.maximumDuration,
-        ),
-        Rule(
-            "self.step > duration('0s')",
-            "step is above zero",
-            lambda self: self.step > ZERO,
+            "duration(self.minimumDuration) <= duration(self.maximumDuration) || "
+            + malformed(durations=("minimumDuration", "maximumDuration")),
+            "minimumDuration is at most maximumDuration",
+            lambda self: self.minimumDuration <= self.maximumDuration,
         ),
     )
 
@@ -78,7 +79,7 @@ class MaintenanceWindow(ApiModel):
     reason: Annotated[str, StringConstraints(max_length=256)] = ""
     """Why, for people."""
 
-    rules = (Rule("self.start < self.end", "start is before end", lambda self: self.start < self.end),)
+    rules = (in_order("start", "end"),)
 
 
 class GpuPoolSpec(ApiModel):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -17,6 +16,9 @@ from gpu_tenancy.api.common import (
     Generation,
     GpuSeconds,
     Instant,
+    above_zero,
+    in_order,
+    malformed,
 )
 from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule, name_rule
 
@@ -50,24 +52,17 @@ class ReservationWindow(ApiModel):
                 else None not in (self.notBefore, self.notAfter, self.duration) and self.end is None
             ),
         ),
-        Rule(
-            "!(has(self.start) && has(self.end)) || self.start < self.end",
-            "start is before end",
-            lambda self: self.start is None or self.end is None or self.start < self.end,
-        ),
+        in_order("start", "end"),
         Rule(
             "has(self.notBefore) || !has(self.preference) || self.preference == 'Earliest'",
             "a preference needs a choice: give notBefore, notAfter and duration",
             lambda self: self.notBefore is not None or self.preference == "Earliest",
         ),
-        Rule(
-            "!has(self.duration) || self.duration > duration('0s')",
-            "duration is above zero",
-            lambda self: self.duration is None or self.duration > timedelta(0),
-        ),
+        above_zero("duration"),
         Rule(
             "!(has(self.notBefore) && has(self.notAfter) && has(self.duration)) || "
-            "self.notBefore + self.duration <= self.notAfter",
+            "timestamp(self.notBefore) + duration(self.duration) <= timestamp(self.notAfter) || "
+            + malformed(instants=("notBefore", "notAfter"), durations=("duration",)),
             "the duration does not fit between notBefore and notAfter",
             lambda self: (
                 None in (self.notBefore, self.notAfter, self.duration)
@@ -176,7 +171,7 @@ class AcceptedWindow(ApiModel):
     end: Instant
     """When it is over; not part of it."""
 
-    rules = (Rule("self.start < self.end", "start is before end", lambda self: self.start < self.end),)
+    rules = (in_order("start", "end"),)
 
 
 class Offer(ApiModel):

@@ -27,7 +27,7 @@ class Rule:
         cel: the CEL expression; `self` is the value the rule is on.
         message: what is wrong and what to write instead, for both sides.
         holds: the same predicate in Python; `None` for a transition rule (one that reads `oldSelf`),
-            which only the API server can judge.
+            which only the API server can judge, and for one that the type itself obeys.
     """
 
     cel: str
@@ -75,9 +75,10 @@ class Immutable:
 
 @dataclass(frozen=True, slots=True, eq=False)  # by identity: pydantic hashes annotations, and a mapping has no hash
 class Verbatim:
-    """Replaces the schema of a field by `schema`, for types whose JSON schema Kubernetes spells differently."""
+    """Replaces the schema of a field by `schema` and `rules`, for types whose JSON schema Kubernetes spells differently."""
 
     schema: Mapping[str, Any]
+    rules: tuple[Rule, ...] = ()
 
 
 class ApiModel(BaseModel):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Schema = dict[str, Any]
 
-# What the API server checks and CEL understands as a type of its own (duration, timestamp).
-FORMATS = {"date", "date-time", "duration", "int64"}
+# A text has none: the API server would take a list as well, and say no more of what it refuses than the format's name.
+FORMATS = {"int64"}
 RULES = "x-kubernetes-validations"
 SCALAR_KEYWORDS = {"type", "enum", "format", "pattern", "minLength", "maxLength", "minimum", "maximum"}
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -157,7 +157,7 @@ def _value(annotation: Any, metadata: Sequence[Any], place: Place) -> Schema:
             place.fail("is marked immutable inside; mark the field")
     for mark in metadata:
         if isinstance(mark, Verbatim):
-            return _typed(_bounded(dict(mark.schema), place), place)
+            return {**_bounded(dict(mark.schema), place), **validations(mark.rules, place)}
     if any(isinstance(mark, AfterValidator | PlainValidator | WrapValidator) for mark in metadata):
         place.fail("has a validator, of which the API server knows nothing; write a rule")
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -236,7 +236,7 @@ def _bounded(schema: Schema, place: Place) -> Schema:
     if unknown:
         place.fail(f"needs {', '.join(sorted(unknown))}, which no structural schema has")
     if "format" in schema and schema["format"] not in FORMATS:
-        place.fail(f"has the format {schema['format']}, which the API server does not check")
+        place.fail(f"has the format {schema['format']}, which says nothing to users; write a rule")
     if "pattern" in schema and (reason := why_not_portable(schema["pattern"])):
         place.fail(f"has the pattern {schema['pattern']}, which {reason}")
     match schema.get("type"):
@@ -249,16 +249,6 @@ def _bounded(schema: Schema, place: Place) -> Schema:
         case "string" | "integer" | "boolean":
             return schema
     return place.fail(f"has the type {schema.get('type')}, which is no scalar")
-
-
-def _typed(schema: Schema, place: Place) -> Schema:
-    """Keep lists out: where a text has a format, the API server takes a list as well, unless a rule reads it."""
-    rules = (
-        [Rule("string(self) != ''", "must be a text", None)]
-        if schema["type"] == "string" and "format" in schema
-        else []
-    )
-    return {**schema, **validations(rules, place)}
 
 
 def validations(rules: Iterable[Rule], place: Place) -> Schema:

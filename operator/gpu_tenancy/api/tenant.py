@@ -21,6 +21,7 @@ from gpu_tenancy.api.common import (
     LabelSelector,
     NamespaceName,
     Quantity,
+    in_order,
     without_nulls,
 )
 from gpu_tenancy.api.pool import GpuCount
@@ -75,13 +76,7 @@ class ContractTerms(ApiModel):
     notice: Duration = timedelta(hours=720)
     """How long before the end it is announced."""
 
-    rules = (
-        Rule(
-            "!(has(self.validFrom) && has(self.validUntil)) || self.validFrom < self.validUntil",
-            "validFrom is before validUntil",
-            lambda self: self.validFrom is None or self.validUntil is None or self.validFrom < self.validUntil,
-        ),
-    )
+    rules = (in_order("validFrom", "validUntil"),)
 
 
 class Owner(ApiModel):

@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from gpu_tenancy.kube.resource import Resource
 
@@ -112,8 +112,14 @@ class Api:
         return self._threads.connection
 
     def send(self, call: Call, user: str = ADMIN, *, dry_run: bool = False) -> Answer:
-        """Make the call in the name of `user`; a dry run goes through admission and is not stored."""
-        path = call.resource.path(call.namespace, call.name, call.subresource) + ("?dryRun=All" if dry_run else "")
+        """Make the call in the name of `user`; a dry run goes through admission and is not stored.
+
+        What is deleted takes along what was made of it, as with kubectl: else a Job leaves its pods.
+        """
+        query = {"dryRun": "All"} if dry_run else {}
+        if call.verb == "DELETE":
+            query["propagationPolicy"] = "Background"
+        path = f"{call.resource.path(call.namespace, call.name, call.subresource)}?{urlencode(query)}"
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if call.verb == "PATCH":
             headers["Content-Type"] = _CONTENT_TYPES[type(call.body)]

@@ -33,7 +33,6 @@ _REVIEW = Resource(
 # Everybody may ask what they themselves may do.
 _EVERYBODYS = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"}
 _PATIENCE = 20.0
-_UNTIL_COUNTED = 180.0
 
 
 def may(user: str, verb: str, group: str, resource: str, namespace: str = "", *, name: str = "") -> Attempt:
@@ -94,21 +93,6 @@ def unlimited(user: str, namespace: str, quota: str, *keys: str) -> Attempt:
         items = world.api.must(get(RESOURCE_QUOTA, "", namespace), user)["items"]
         counted = {key for item in items if "hard" in item.get("status", {}) for key in item["status"]["hard"]}
         return [refused(f"exceeded quota: {quota}, {key}") if key in counted else accepted() for key in keys]
-
-    return attempt
-
-
-def once_counted(user: str, namespace: str, quota: str, *keys: str) -> Attempt:
-    """Read the same of kinds that Kubernetes counts only a while after they were installed."""
-    read = unlimited(user, namespace, quota, *keys)
-
-    def attempt(world: World) -> list[Answer]:
-        deadline = time.monotonic() + _UNTIL_COUNTED
-        while any(answer.accepted for answer in read(world)) and time.monotonic() < deadline:
-            if not world.api.send(get(RESOURCE_QUOTA, quota, namespace)).accepted:
-                break
-            time.sleep(1)
-        return read(world)
 
     return attempt
 

@@ -60,7 +60,6 @@ from security.attempts import (
     from_template,
     landed,
     may,
-    once_counted,
     pods_of,
     unlimited,
 )
@@ -288,7 +287,7 @@ E28 = [
 
 E29_E31 = [
     Check("E29", "floods the API server with objects", (BASE,), unlimited(MALLORY, OWN, BASE.quota, "count/jobs.batch", "count/cronjobs.batch", "count/deployments.apps", "count/replicasets.apps", "count/statefulsets.apps", "count/serviceaccounts", "count/networkpolicies.networking.k8s.io", "count/rolebindings.rbac.authorization.k8s.io"), PODS),
-    Check("E29", "floods the API server with reservations and peerings", (BASE,), once_counted(MALLORY, OWN, BASE.quota, *OWN_KINDS), by(MALLORY, GOOD_RESERVATION)),
+    Check("E29", "floods the API server with reservations and peerings", (BASE,), unlimited(MALLORY, OWN, BASE.quota, *OWN_KINDS), by(MALLORY, GOOD_RESERVATION)),
     schema_check("E29", "writes a tenant with a thousand namespaces", by(PETRA, rent(namespaces=[{"name": f"another-{number}"} for number in range(1000)])), "must have at most 256 items", TENANTS),
     schema_check("E30", "reserves at a time without a zone", by(MALLORY, window(start="2030-01-01T00:00:00", duration="1h")), "spec.window.start"),
     schema_check("E30", "reserves in the year 9999", by(MALLORY, window(start="9999-12-31T00:00:00Z", duration="1h")), "spec.window.start"),

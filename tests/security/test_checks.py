@@ -22,14 +22,11 @@ if TYPE_CHECKING:
     from security.world import World
 
 
-FLOOD = next(check for check in CHECKS if check.says == "floods the API server with reservations and peerings")
 BY_WALLS = [pytest.param(walls, same[0], id=f"{walls[0].name}-{same[0].id}") for walls, same in groups(CHECKS)]
 
 
 @pytest.fixture(scope="class")
 def _dead_operator(world: World) -> Iterator[None]:
-    # Kubernetes counts new kinds after a while, and only then does the operator limit them.
-    outcome(world, FLOOD)
     world.operator.kill()
     yield
     world.operator.start()

@@ -20,7 +20,6 @@ from cluster.rest import delete, get, patch
 from gpu_tenancy.domain.naming import POOL_LABEL, RESERVATION_LABEL, TENANT_LABEL, TIER_LABEL, Tier, quota_of
 from gpu_tenancy.domain.quantity import parse
 from gpu_tenancy.kube.resource import JOB, NAMESPACE, NETWORK_POLICY, POD, RESOURCE_QUOTA, ROLE_BINDING, Resource
-from gpu_tenancy.render.base_quota import OWN_KINDS
 from security.attempts import DEPLOYMENT
 from security.world import (
     FROZEN,
@@ -157,10 +156,6 @@ def _split(api_version: str) -> tuple[str, str]:
 def _digest(kind: Resource, item: dict[str, Any]) -> str:
     metadata = {key: item["metadata"].get(key) for key in ("labels", "annotations", "uid", "ownerReferences")}
     content = {key: value for key, value in item.items() if key not in {"metadata", "status"}}
-    if kind.plural == RESOURCE_QUOTA.plural:
-        # Our own kinds are counted once Kubernetes counts them, which may begin meanwhile.
-        hard = item["spec"].get("hard", {})
-        content["spec"] = item["spec"] | {"hard": {key: amount for key, amount in hard.items() if key not in OWN_KINDS}}
     if kind.plural == RESERVATION.plural:
         # What others were promised is theirs.
         content["promised"] = {key: item.get("status", {}).get(key) for key in ("window", "gpus")}

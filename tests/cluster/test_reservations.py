@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -225,6 +226,61 @@ def test_a_change_is_taken_until_the_window_is_fixed_and_then_only_what_harms_no
     charged = eventually(lambda: charges(cluster, "changes").get("gone") and charges(cluster, "changes"))
     assert (charged["gone"], charged.get("present", 0)) == (7200 * 4, 0)
     leave(cluster, "changes")
+
+
+def test_one_whose_spec_was_stored_under_a_newer_schema_says_so_and_what_was_promised_stands(cluster: Cluster) -> None:
+    cluster.apply(renting("newer", gpuHours={"limit": 1000, "period": "Year"}))
+    ready(cluster, "newer")
+    cluster.apply(reservation("night", "newer", 8, soon(1), 600))
+    opened = cluster.until("gres", "night", "Active", "True", "newer")
+    before = status(cluster, "night", "newer")
+    charged = eventually(lambda: charges(cluster, "newer"))
+
+    with more_gpus_in_the_schema(cluster):
+        eventually(lambda: asks(cluster, "night", 2_000_000))
+    told = eventually(lambda: stalled(cluster, "night") == "InvalidSpec" and status(cluster, "night", "newer"))
+    conditions = {one["type"]: one for one in told["conditions"]}
+    assert conditions["Ready"]["message"].startswith("the stored spec cannot be read: spec.gpus: ")
+    assert conditions["Ready"]["message"].endswith("; apply a corrected one")
+    assert conditions["Active"]["lastTransitionTime"] == opened["lastTransitionTime"]
+    assert told | {"conditions": 0} == before | {"conditions": 0}
+    assert hard(cluster, "newer", "gpu-b200-reserved") == "8"
+    assert charges(cluster, "newer") == charged
+
+    patch(cluster, "gres", "night", {"spec": {"gpus": 8}}, "newer")
+    ready_again = cluster.until("gres", "night", "Ready", "True", "newer")
+    assert ready_again["reason"] == "Active"
+    assert cluster.condition("gres", "night", "Stalled", "newer") is None
+    leave(cluster, "newer")
+
+
+def stalled(cluster: Cluster, name: str) -> str | None:
+    return next(
+        (one["reason"] for one in status(cluster, name, "newer")["conditions"] if one["type"] == "Stalled"), None
+    )
+
+
+def asks(cluster: Cluster, name: str, gpus: int) -> bool:
+    """Ask for so many GPUs; the API server knows of another schema a moment later."""
+    with suppress(LocalClusterError):
+        patch(cluster, "gres", name, {"spec": {"gpus": gpus}}, "newer")
+        return True
+    return False
+
+
+@contextmanager
+def more_gpus_in_the_schema(cluster: Cluster) -> Iterator[None]:
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/gpus/maximum"
+
+    def at_most(gpus: int) -> None:
+        change = json.dumps([{"op": "replace", "path": path, "value": gpus}])
+        cluster.kubectl("patch", "crd", "gpureservations.gpu-tenancy.dev", "--type=json", "-p", change)
+
+    at_most(10_000_000)
+    try:
+        yield
+    finally:
+        at_most(1_000_000)
 
 
 def charges(cluster: Cluster, tenant: str) -> dict[str, int]:

@@ -7,10 +7,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gpu_tenancy.api import GPU_RESERVATION
+from gpu_tenancy.api.common import Condition
 from gpu_tenancy.api.resource import parse
+from gpu_tenancy.domain.conditions import find
 from gpu_tenancy.domain.promises import Ledger, Refusal, State, Verdict, Window
-from gpu_tenancy.reconcile.plan import Emit, Plan, Update
-from gpu_tenancy.reconcile.reservations import Turn, booking, plan_reservation, plan_without_pool, turn
+from gpu_tenancy.reconcile.plan import Emit, Plan, Ref, Update
+from gpu_tenancy.reconcile.reservations import (
+    Turn,
+    booking,
+    plan_reservation,
+    plan_unreadable,
+    plan_without_pool,
+    turn,
+)
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 WINDOW = Window(NOW + timedelta(hours=1), NOW + timedelta(hours=2))
@@ -193,6 +202,54 @@ def test_a_reservation_of_a_pool_that_does_not_exist_is_refused_and_keeps_what_i
     assert conditions_of(plan)["Stalled"] == ("True", "UnknownPool")
     assert "window" not in status_of(plan), "the ledger is left as it is"
     assert told(plan_without_pool(reserve(), NOW)) == {"ReservationRefused"}
+
+
+UNREADABLE = {
+    "ref": Ref("gpu-tenancy.dev/v1alpha1", "GpuReservation", "lab", "night"),
+    "uid": "u",
+    "generation": 3,
+    "resource_version": "7",
+    "problem": "spec.gpus: not a number",
+    "now": NOW,
+}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_open", "active"),
+    [
+        (None, False, ("False", "NotAccepted")),
+        (SCHEDULED, False, ("False", "NotStarted")),
+        (Verdict(State.ACTIVE, "Active", "", LEDGER, backed=8), True, ("True", "Open")),
+        (Verdict(State.COMPLETED, "Completed", "", LEDGER), False, ("False", "Ended")),
+    ],
+    ids=["nothing", "scheduled", "open", "over"],
+)
+def test_one_whose_spec_cannot_be_read_says_so_once_and_nothing_else_of_its_status_changes(
+    verdict: Verdict | None, is_open: bool, active: tuple[str, str]
+) -> None:
+    plan = plan_unreadable(**UNREADABLE, before=[], verdict=verdict, is_open=is_open)
+
+    assert status_of(plan).keys() == {"conditions"}
+    assert conditions_of(plan) == {
+        "Ready": ("False", "InvalidSpec"),
+        "Stalled": ("True", "InvalidSpec"),
+        "Active": active,
+    }
+    said = [Condition.model_validate(one) for one in status_of(plan)["conditions"]]
+    assert {one.observedGeneration for one in said} == {3}
+    message = "the stored spec cannot be read: spec.gpus: not a number; apply a corrected one"
+    assert find(said, "Stalled").message == message
+    assert "ReservationRefused" in told(plan)
+    assert not plan_unreadable(**UNREADABLE, before=said, verdict=verdict, is_open=is_open).operations
+
+
+def test_one_that_can_be_read_again_is_asked_about_again_although_its_spec_is_the_same() -> None:
+    plan = plan_unreadable(**UNREADABLE | {"generation": 2}, before=[], verdict=None, is_open=False)
+
+    again = booking(reserve(status_of(plan)), "neura")
+
+    assert again.refusal is not None
+    assert not again.refusal.holds(again)
 
 
 @pytest.mark.parametrize(

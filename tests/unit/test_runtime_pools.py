@@ -142,6 +142,32 @@ def test_what_was_promised_to_a_reservation_that_cannot_be_read_keeps_its_place(
     assert decision.allotments[QuotaKey("train", Tier.RESERVED)] == 8
 
 
+class Noting:
+    """An executor that writes nothing, and notes what it was to write."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+
+    async def execute(self, plan: Plan) -> None:
+        """Note it."""
+        self.plans.append(plan)
+
+
+def test_one_that_cannot_be_read_says_so_also_where_its_pool_is_gone() -> None:
+    async def run() -> list[Plan]:
+        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), Decisions()
+        executor, pods = Noting(), Pods(lambda: None)
+        tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))  # type: ignore[arg-type]
+        fleet = Fleet(world, lambda *_: None, lambda: None)
+        world.reservations.observe(stored("odd", "train", spec={"pool": "b200", "gpus": "many"}))
+        await controller(tools, fleet, decisions, Raises(5)).reconcile("b200")
+        return executor.plans
+
+    (written,) = asyncio.run(run())
+    (update,) = (one for one in written.operations if isinstance(one, Update))
+    assert {one["reason"] for one in update.patch["status"]["conditions"]} == {"InvalidSpec", "NotAccepted"}
+
+
 WEEKLY = [
     {"start": f"2026-12-0{day}T20:00:00Z", "end": f"2026-12-0{day}T22:00:00Z", "gpus": 8, "nodes": nodes}
     | {"acceptedTime": "2026-11-30T00:00:00Z"}

@@ -27,8 +27,8 @@ from gpu_tenancy.domain.promises import (
 from gpu_tenancy.domain.promises.series import MAX_SPREAD, MAX_WINDOWS
 from gpu_tenancy.domain.promises.windows import Wanted
 from gpu_tenancy.domain.promises.wording import at
-from gpu_tenancy.reconcile.plan import Emit, Operation, Plan, Ref, plan
-from gpu_tenancy.reconcile.status import write_status
+from gpu_tenancy.reconcile.plan import Emit, Operation, Plan, Ref, Update, plan
+from gpu_tenancy.reconcile.status import invalid_spec, write_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -279,13 +279,16 @@ def plan_reservation(
             "waitingSince": verdict.since,
             "usage": usage or reservation.status.usage,
             "offers": [Offer(start=offer.start, end=offer.end) for offer in offers],
-            "conditions": _conditions(reservation, verdict, is_open=is_open, now=now),
+            "conditions": _conditions(
+                reservation.status.conditions, reservation.generation, verdict, is_open=is_open, now=now
+            ),
         }
     )
     writes = write_status(GPU_RESERVATION, reservation, status)
-    events = _events(reservation, reservation.status.conditions, status.conditions) if writes else []
+    ref = Ref(API_VERSION, GPU_RESERVATION.kind, reservation.namespace, reservation.name)
+    events = _events(ref, reservation.uid, reservation.status.conditions, status.conditions) if writes else []
     if writes and reservation.unread:
-        events.append(_unread(reservation))
+        events.append(_unread(ref, reservation))
     return plan([*writes], events)
 
 
@@ -330,12 +333,50 @@ def plan_without_pool(reservation: Resource[GpuReservationSpec, GpuReservationSt
     return plan_reservation(reservation, verdict, is_open=False, now=now)
 
 
+def plan_unreadable(
+    ref: Ref,
+    uid: str,
+    generation: int,
+    resource_version: str,
+    *,
+    before: list[Condition],
+    problem: str,
+    verdict: Verdict | None,
+    is_open: bool,
+    now: datetime,
+) -> Plan:
+    """Have a reservation whose spec cannot be read say so, and how what was promised to it stands.
+
+    The rest of its status is left alone, `observedGeneration` too: it is about a spec that could be read.
+
+    Args:
+        ref: which one.
+        uid: which incarnation of it.
+        generation: of the spec that cannot be read.
+        resource_version: in which it was seen.
+        before: its conditions.
+        problem: what cannot be read.
+        verdict: what its pool decided about what was promised; None if nothing was, or there is no pool.
+        is_open: whether the API server lets pods use what is backed now.
+        now: the time.
+    """
+    reason, message = invalid_spec(problem)
+    refusal = Refusal(generation, reason, message)
+    verdict = Verdict(State.REFUSED, reason, message) if verdict is None else verdict
+    after = _conditions(before, generation, verdict._replace(refusal=refusal), is_open=is_open, now=now)
+    if after == before:
+        return plan()
+    conditions = [one.model_dump(mode="json") for one in after]
+    write = Update(ref, {"status": {"conditions": conditions}}, resource_version, subresource="status")
+    return plan([write], _events(ref, uid, before, after))
+
+
 def _conditions(
-    reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict, *, is_open: bool, now: datetime
+    before: list[Condition], generation: int, verdict: Verdict, *, is_open: bool, now: datetime
 ) -> list[Condition]:
     said = {
         "Ready": _ready(verdict),
-        "Active": _active(reservation, verdict, is_open=is_open),
+        "Active": _active(before, verdict, is_open=is_open),
     }
     if verdict.state is State.WAITING:
         said["Reconciling"] = ("True", verdict.reason, verdict.message)
@@ -347,9 +388,9 @@ def _conditions(
         said["EndingSoon"] = ("True", reason, f"the window ends at {end}; save your work, or extend spec.window")
     if verdict.degraded:
         said["Degraded"] = ("True", "CapacityLost", verdict.degraded)
-    conditions = [condition for condition in reservation.status.conditions if condition.type in said]
+    conditions = [condition for condition in before if condition.type in said]
     for type_, (status, reason, message) in said.items():
-        conditions = set_condition(conditions, type_, status, reason, message, reservation.generation, now)
+        conditions = set_condition(conditions, type_, status, reason, message, generation, now)
     return conditions
 
 
@@ -366,9 +407,7 @@ def _ready(verdict: Verdict) -> Said:
     return "True", verdict.state.value, verdict.message
 
 
-def _active(
-    reservation: Resource[GpuReservationSpec, GpuReservationStatus], verdict: Verdict, *, is_open: bool
-) -> Said:
+def _active(before: list[Condition], verdict: Verdict, *, is_open: bool) -> Said:
     ledger = verdict.ledger
     if ledger is None:
         return "False", "NotAccepted", "nothing is promised"
@@ -376,7 +415,7 @@ def _active(
     match verdict.state:
         case State.ACTIVE if verdict.draining:
             return "True", "Draining", f"pods leave until {end}"
-        case State.ACTIVE if is_open or (verdict.backed and holds(reservation.status.conditions, "Active")):
+        case State.ACTIVE if is_open or (verdict.backed and holds(before, "Active")):
             return "True", "Open", f"{verdict.backed} GPUs until {end}"
         case State.ACTIVE:
             return "False", "Opening", "the window has begun; the quota follows as soon as the GPUs are handed over"
@@ -387,30 +426,26 @@ def _active(
             return "False", "NotStarted", f"starts at {start}"
 
 
-def _events(
-    reservation: Resource[GpuReservationSpec, GpuReservationStatus], before: list[Condition], after: list[Condition]
-) -> list[Operation]:
+def _events(ref: Ref, uid: str, before: list[Condition], after: list[Condition]) -> list[Operation]:
     """Tell of each turn once: of conditions that became true, or whose reason changed."""
-    ref = Ref(API_VERSION, GPU_RESERVATION.kind, reservation.namespace, reservation.name)
     events: list[Operation] = []
     for condition in after:
         old = find(before, condition.type)
         if old is not None and (old.status, old.reason) == (condition.status, condition.reason):
             continue
         if old is not None and (old.reason, condition.reason) == ("Active", "Scheduled"):
-            events.append(Emit(ref, reservation.uid, "Normal", "ReservationCompleted", condition.message))
+            events.append(Emit(ref, uid, "Normal", "ReservationCompleted", condition.message))
             continue  # one window of several is over
         if told := _TOLD.get((condition.type, condition.reason)) or _TOLD.get((condition.type, condition.status)):
             severity, reason = told
-            events.append(Emit(ref, reservation.uid, severity, reason, condition.message))
+            events.append(Emit(ref, uid, severity, reason, condition.message))
     return events
 
 
 UNREADABLE = "StatusUnreadable"
 
 
-def _unread(reservation: Resource[GpuReservationSpec, GpuReservationStatus]) -> Emit:
-    ref = Ref(API_VERSION, GPU_RESERVATION.kind, reservation.namespace, reservation.name)
+def _unread(ref: Ref, reservation: Resource[GpuReservationSpec, GpuReservationStatus]) -> Emit:
     what = f"{', '.join(reservation.unread)} of the stored status could not be read and was written anew"
     return Emit(ref, reservation.uid, "Warning", UNREADABLE, f"{what}: see whether what is promised is still right")
 

@@ -30,5 +30,10 @@ def write_status(kind: Kind[Any, Any], resource: Resource[Any, Any], status: Api
     return [Update(ref, {"status": patch}, resource.resource_version, subresource="status")]
 
 
+def invalid_spec(problem: str) -> tuple[str, str]:
+    """Give reason and message for an object whose spec was stored under another schema."""
+    return "InvalidSpec", f"the stored spec cannot be read: {problem}; apply a corrected one"
+
+
 def _fields(status: ApiModel) -> dict[str, Any]:
     return status.model_dump(mode="json", exclude_none=True)

@@ -13,6 +13,7 @@ from gpu_tenancy.reconcile.isolation import Contract, Memory, closed, released, 
 from gpu_tenancy.reconcile.ownership import Kept, claims
 from gpu_tenancy.reconcile.plan import Plan, Update, plan
 from gpu_tenancy.reconcile.separation import separate
+from gpu_tenancy.reconcile.status import invalid_spec
 from gpu_tenancy.reconcile.tenant_status import is_steady, report, report_failure, report_refusal
 from gpu_tenancy.render.base_quota import faults
 from gpu_tenancy.render.gpu_quota import quota_key
@@ -104,7 +105,7 @@ def refusal(
 
 def _problem(view: TenantView) -> tuple[str, str] | None:
     if view.invalid:
-        return "InvalidSpec", f"the stored spec cannot be read: {view.invalid}; apply a corrected one"
+        return invalid_spec(view.invalid)
     return None if view.spec is None else refusal(view.spec, view.regions, view.pools)
 
 

@@ -31,6 +31,7 @@ class State(StrEnum):
 class Reason(StrEnum):
     """Why a reservation, or a change of one, is not accepted."""
 
+    INVALID_SPEC = "InvalidSpec"
     UNKNOWN_POOL = "UnknownPool"
     TOO_MANY_REQUESTS = "TooManyRequests"
     NOT_A_TENANT = "NotATenant"
@@ -61,6 +62,7 @@ class Reason(StrEnum):
 OPEN = frozenset(
     {
         # the provider can cure these without the tenant touching its reservation
+        Reason.INVALID_SPEC,
         Reason.UNKNOWN_POOL,
         Reason.NOT_A_TENANT,
         Reason.TENANT_STALLED,

@@ -146,15 +146,20 @@ class PoolController:
         """
         contested = contested or {}
         entry, now = self._world.pools.get(name), self._clock.now()
-        reservations = [
-            entry.value for entry in self._world.reservations.by("pool", name) if not isinstance(entry.value, Broken)
-        ]
+        asking = list(self._world.reservations.by("pool", name))
+        reservations = [one.value for one in asking if not isinstance(one.value, Broken)]
         if entry is None:
             self._decisions.drop(name)
             self._engine.alarms.set(Key(Topic.POOL, name), None)
             self._metrics.pool_gone(name)
             self._meter.drop(name)
-            await self._executor.execute(together(plan_without_pool(one, now) for one in reservations))
+            plans = [plan_without_pool(one, now) for one in reservations]
+            plans += [
+                self._reservations.plan_broken(one.value, one.resource_version, None, now)
+                for one in asking
+                if isinstance(one.value, Broken)
+            ]
+            await self._executor.execute(together(plans))
             return
         if isinstance(entry.value, Broken):
             return  # what was decided before stands; nothing can be decided about what cannot be read

@@ -5,18 +5,19 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from gpu_tenancy.api import API_VERSION, GPU_RESERVATION
 from gpu_tenancy.domain.conditions import holds
 from gpu_tenancy.domain.naming import Tier, priority_class
 from gpu_tenancy.domain.promises import QuotaKey, State
-from gpu_tenancy.reconcile.plan import Plan
-from gpu_tenancy.reconcile.reservations import is_written, plan_reservation
-from gpu_tenancy.runtime.world import Broken
+from gpu_tenancy.reconcile.plan import Plan, Ref
+from gpu_tenancy.reconcile.reservations import is_written, plan_reservation, plan_unreadable
+from gpu_tenancy.runtime.world import Broken, pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from gpu_tenancy.domain.promises import Decision
+    from gpu_tenancy.domain.promises import Decision, Verdict
     from gpu_tenancy.kube.store import Entry
     from gpu_tenancy.kube.store import Key as ObjectKey
     from gpu_tenancy.runtime.controllers.pools import Decisions
@@ -44,21 +45,20 @@ class ReservationController:
         decision, now = self._decisions.of(name), self._clock.now()
         if decision is None:
             return
-        plans = [
-            self.plan(one, decision, now)
-            for entry in self._world.reservations.by("pool", name)
-            if not isinstance(one := entry.value, Broken) and self._decisions.is_about(one)
-            if is_written(one, decision.verdicts[one.uid])
-        ]
+        plans: list[Plan] = []
+        for entry in self._world.reservations.by("pool", name):
+            one = entry.value
+            if isinstance(one, Broken):
+                plans.append(self.plan_broken(one, entry.resource_version, decision, now))
+            elif self._decisions.is_about(one) and is_written(one, decision.verdicts[one.uid]):
+                plans.append(self.plan(one, decision, now))
         await self._executor.execute(together(plans))
 
     def plan(self, reservation: Reservation, decision: Decision, now: datetime) -> Plan:
         """Have the status say what was decided."""
         verdict = decision.verdicts[reservation.uid]
-        key = QuotaKey(reservation.namespace, Tier.RESERVED)
-        quota = self._world.quotas.get(priority_class(reservation.spec.pool, Tier.RESERVED), reservation.namespace)
-        enforced = 0 if quota is None else quota.value.enforced
-        is_open = enforced >= decision.targets.get(key, 0) and verdict.backed > 0
+        quota = self._quota(reservation)
+        is_open = self._is_open(reservation, decision, verdict)
         self._metrics.reservation(reservation.namespace, reservation.name, verdict.state.value)
         opens = is_open and verdict.state is State.ACTIVE and not verdict.draining
         if opens and verdict.ledger is not None and not holds(reservation.status.conditions, "Active"):
@@ -67,6 +67,31 @@ class ReservationController:
             self._metrics.activated(max(0.0, (opened - begun).total_seconds()))
         usage = self._decisions.meter.reservation_usage(reservation.spec.pool, reservation)
         return plan_reservation(reservation, verdict, is_open=is_open, usage=usage, now=now)
+
+    def plan_broken(self, reservation: Broken, resource_version: str, decision: Decision | None, now: datetime) -> Plan:
+        """Have the conditions say that the spec cannot be read, and how what was promised before stands."""
+        verdict = None if decision is None else decision.verdicts.get(reservation.uid)
+        return plan_unreadable(
+            Ref(API_VERSION, GPU_RESERVATION.kind, reservation.namespace, reservation.name),
+            reservation.uid,
+            reservation.generation,
+            resource_version,
+            before=reservation.status.conditions,
+            problem=reservation.problem,
+            verdict=verdict,
+            is_open=decision is not None and verdict is not None and self._is_open(reservation, decision, verdict),
+            now=now,
+        )
+
+    def _is_open(self, reservation: Reservation | Broken, decision: Decision, verdict: Verdict) -> bool:
+        """Say whether the API server lets pods use what is backed now."""
+        quota = self._quota(reservation)
+        enforced = 0 if quota is None else quota.value.enforced
+        target = decision.targets.get(QuotaKey(reservation.namespace, Tier.RESERVED), 0)
+        return enforced >= target and verdict.backed > 0
+
+    def _quota(self, reservation: Reservation | Broken) -> Entry[Quota] | None:
+        return self._world.quotas.get(priority_class(pool_of(reservation), Tier.RESERVED), reservation.namespace)
 
     def _quota_changed(self, key: ObjectKey, old: Entry[Quota] | None, new: Entry[Quota] | None) -> None:
         """Note when a quota began to give more: it is told later."""

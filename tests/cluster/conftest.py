@@ -23,23 +23,44 @@ One that needs operators of its own has them `with operator.away()`.
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cluster.operating import SHORT_LEASE, Cluster, OperatorProcess, have_our_kinds_counted, install_charts
 from cluster.site import ROOT
-from gpu_tenancy.localcluster import ControlPlane
+from gpu_tenancy.localcluster import ControlPlane, LocalClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
+
+PREMISES, OPERATOR = pytest.StashKey[Cluster](), pytest.StashKey[OperatorProcess]()
+LAST_LINES = 40
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "cluster" in item.path.parts:
             item.add_marker(pytest.mark.cluster)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside what a test waited for in vain, show what was there instead, and what the operator said last."""
+    report = yield
+    operator = item.config.stash.get(OPERATOR, None)
+    if operator is not None and report.when == "call" and report.failed:
+        report.sections.append(("the operator", "\n".join(operator.log.read_text().splitlines()[-LAST_LINES:])))
+        with suppress(OSError, LocalClusterError):  # whatever it was may have taken the API server along
+            for kind in ("itn", "gres"):
+                found = item.config.stash[PREMISES].list(kind)
+                for one in found:
+                    del one["metadata"]["managedFields"]
+                report.sections.append((kind, "\n".join(map(json.dumps, found))))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -54,18 +75,23 @@ def admin(control_plane: ControlPlane) -> Path:
 
 
 @pytest.fixture(scope="session")
-def premises(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def premises(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
     with ControlPlane(tmp_path_factory.mktemp("premises")) as running:
         install_charts(running, ROOT)
-        yield Cluster(running)
+        pytestconfig.stash[PREMISES] = Cluster(running)
+        yield pytestconfig.stash[PREMISES]
 
 
 @pytest.fixture(scope="session")
-def operator(premises: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+def operator(
+    premises: Cluster, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[OperatorProcess]:
     """The operator, which is missed and looks after residency sooner than elsewhere."""
     kubeconfig = premises.control_plane.kubeconfig_for("operator")
     log = tmp_path_factory.mktemp("operator") / "operator.log"
-    with OperatorProcess(kubeconfig, log, **SHORT_LEASE, GPU_TENANCY_RESIDENCY_AUDIT_INTERVAL="3") as running:
+    settings = SHORT_LEASE | {"GPU_TENANCY_RESIDENCY_AUDIT_INTERVAL": "3", "GPU_TENANCY_LOG_LEVEL": "DEBUG"}
+    with OperatorProcess(kubeconfig, log, **settings) as running:
+        pytestconfig.stash[OPERATOR] = running
         yield running
 
 

@@ -6,39 +6,21 @@ from collections import defaultdict
 from itertools import product
 from typing import TYPE_CHECKING
 
-from gpu_tenancy.domain.calendar import (
-    BEGINNING,
-    FOREVER,
-    UNLIMITED,
-    Booked,
-    Calendar,
-    agreed,
-    instant,
-    offers,
-    seconds,
-)
+from gpu_tenancy.domain.calendar import BEGINNING, Booked, Calendar
+from gpu_tenancy.domain.promises.choice import Choice, within_contract
 from gpu_tenancy.domain.promises.domains import OneDomain
-from gpu_tenancy.domain.promises.facts import Reason, Window
+from gpu_tenancy.domain.promises.facts import Reason
 from gpu_tenancy.domain.promises.limits import Limit, domain_limit, pool_limit, tenant_limits
 from gpu_tenancy.domain.promises.rules import NotAccepted, admit
 from gpu_tenancy.domain.promises.uncontested import uncontested
 from gpu_tenancy.domain.promises.windows import Held, Rules, Wanted, beyond
-from gpu_tenancy.domain.promises.wording import Wording, at, span
+from gpu_tenancy.domain.promises.wording import Wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gpu_tenancy.domain.calendar import Question
     from gpu_tenancy.domain.promises.domains import Domains
     from gpu_tenancy.domain.promises.facts import Booking, Grant, PoolFacts
-
-_OF_THE_POOL = frozenset({Reason.DOES_NOT_FIT, Reason.NO_DOMAIN_FITS})
-_VERBS = {
-    Reason.NO_DOMAIN_FITS: "do not fit into one NVLink domain",
-    Reason.CEILING_EXCEEDED: "exceed the tenant's ceiling",
-    Reason.BUDGET_EXCEEDED: "exceed the tenant's budget",
-    Reason.DOES_NOT_FIT: "do not fit",
-}
 
 
 class Desk:
@@ -62,7 +44,6 @@ class Desk:
         self._grants = {grant.tenant: grant for grant in facts.grants}
         self._rules = rules
         self._gap = rules.gap
-        self._step = rules.step
         self._wording = Wording(facts.spec)
         share = total * facts.spec.reservations.maximumShare // 100
         self._most = max(0, min(share, total - facts.spec.headroom))
@@ -121,8 +102,7 @@ class Desk:
         asked = {}
         for booking in bookings:
             try:
-                self._grant(booking)
-                first, _, duration = self._within_contract(booking, admit(booking, None, self._rules, self._now))
+                first, _, duration = within_contract(self._grant(booking), admit(booking, None, self._rules, self._now))
             except NotAccepted:
                 continue  # it will be asked by itself, and told why
             asked[booking.uid] = Held(booking, first, first + duration, booking.spec.gpus, self._now, self._gap)
@@ -144,7 +124,7 @@ class Desk:
         longer = held.but(end=held.end + step, kept=held.kept + step)
         try:
             limits = self._limits_for(held.booking, held)
-            self._within_contract(held.booking, Wanted(held.start, held.start, longer.end - held.start))
+            within_contract(self._grants[held.booking.tenant], Wanted(held.start, held.start, longer.end - held.start))
         except NotAccepted:
             return held  # nothing new is promised to the tenant
         self.drop(held)
@@ -268,113 +248,9 @@ class Desk:
 
     def _choose(self, booking: Booking, held: Held | None, limits: Sequence[Limit]) -> tuple[int, int]:
         """Give start and end of the window to promise."""
-        wanted = self._within_contract(booking, admit(booking, held, self._rules, self._now))
-        start = self._fixed(booking, wanted, limits) if wanted.fixed else self._flexible(booking, wanted, limits)
-        end, horizon = start + wanted.duration, self._rules.horizon
-        if end > self._now + horizon:
-            raise NotAccepted(
-                Reason.BEYOND_HORIZON,
-                f"the window would end at {at(end)}, and the pool is booked at most {span(horizon)} ahead: "
-                f"ask from {at(end - horizon)} on",
-                waits=booking.spec.onConflict == "Wait",
-                wake=(end - horizon, start + 1, *wanted.last_calls(self._rules)),
-                claim=Booked(start, end, booking.spec.gpus),
-            )
-        return start, end
-
-    def _within_contract(self, booking: Booking, wanted: Wanted) -> Wanted:
-        """Leave of a window what the contract covers."""
         grant = self._grants[booking.tenant]
-        if grant.begins is None and grant.ends is None:
-            return wanted
-        first, last = wanted.first, wanted.last
-        if grant.begins is not None:
-            first = max(first, seconds(grant.begins))
-            if first > last:
-                text = f"the contract begins at {at(seconds(grant.begins))}: begin then or later"
-                raise NotAccepted(Reason.CONTRACT_BEGINS, text)
-        if grant.ends is not None:
-            last = min(last, seconds(grant.ends) - wanted.duration)
-            if first > last:
-                text = f"the contract ends at {at(seconds(grant.ends))}: end by then, or ask the provider to extend it"
-                raise NotAccepted(Reason.CONTRACT_ENDS, text)
-        return wanted._replace(first=first, last=last)
-
-    def _fixed(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> int:
-        window = Booked(wanted.first, wanted.first + wanted.duration, booking.spec.gpus)
-        for limit in limits:
-            left = limit.objection(window)
-            if left is not None:
-                what = self._wording.fixed(window.gpus, window.start, window.end)
-                raise self._conflict(booking, wanted, limits, limit.reason, f"{what} {_VERBS[limit.reason]}: {left}")
-        return wanted.first
-
-    def _flexible(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> int:
-        questions = self._questions(booking, wanted, limits, wanted.last + wanted.duration)
-        start = self._latest(booking, wanted, limits) if booking.spec.window.preference == "Latest" else None
-        start = agreed(questions, wanted.first) if start is None else start
-        if start is not None:
-            return start
-        alone = [
-            limit.reason for limit, question in zip(limits, questions, strict=True) if question(wanted.first) is None
-        ]
-        reason = next(iter(alone), Reason.DOES_NOT_FIT)
-        whole = Wanted.of(booking.spec.window)
-        what = self._wording.flexible(booking.spec.gpus, whole.duration, whole.first, whole.last + whole.duration)
-        raise self._conflict(booking, wanted, limits, reason, f"{what} {_VERBS[reason]}")
-
-    def _latest(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> int | None:
-        """Find the latest start within the horizon; what lies beyond it has to wait anyway."""
-        last = min(wanted.last, self._now + self._rules.horizon - wanted.duration)
-        gpus = booking.spec.gpus
-        questions = [limit.late_starts(gpus, wanted.duration, wanted.first, self._step) for limit in limits]
-        return agreed(questions, last) if last >= wanted.first else None
-
-    def _conflict(
-        self, booking: Booking, wanted: Wanted, limits: Sequence[Limit], reason: Reason, message: str
-    ) -> NotAccepted:
-        """Refuse what cannot be had now, and say when it could be; or let it wait."""
-        if booking.spec.onConflict == "Wait":
-            claim, wake = self._claim(booking, wanted, limits), wanted.last_calls(self._rules)
-            if claim is not None:
-                wake = (claim.start + 1, *wake)  # then it claims another window, if it can
-            text = f"{message}; it waits until it can be had"
-            return NotAccepted(reason, text, waits=True, wake=wake, claim=claim)
-        ends = self._grants[booking.tenant].ends
-        horizon = min(self._now + self._rules.horizon, FOREVER if ends is None else seconds(ends))
-        questions = self._questions(booking, wanted, limits, horizon)
-        starts = offers(lambda start: agreed(questions, start), wanted.duration, max(wanted.first, self._now))
-        hint = f"earliest fit {at(starts[0])}" if starts else f"nothing fits until {at(horizon)}"
-        windows = tuple(Window(instant(start), instant(start + wanted.duration)) for start in starts)
-        return NotAccepted(reason, f"{message}; {hint}", offers=windows)
-
-    def _claim(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit]) -> Booked | None:
-        """Find the window that is closest to being free: where the pool lacks the fewest GPUs, the latest of those.
-
-        The latest does not move as time passes, and leaves what is free soon to others. A request that exceeds the
-        tenant's own limits waits for the tenant, not for the pool, and claims nothing.
-        """
-        gpus, step = booking.spec.gpus, 1 if wanted.fixed else self._step
-
-        def with_free(free: int) -> int | None:
-            asked = [free if limit.reason in _OF_THE_POOL else gpus for limit in limits]
-            questions = [
-                limit.late_starts(number, wanted.duration, wanted.first, step)
-                for limit, number in zip(limits, asked, strict=True)
-            ]
-            return agreed(questions, wanted.last)
-
-        # Where less than nothing is free, the pool has lost capacity, and any window is as good as another.
-        start = with_free(-UNLIMITED)
-        least, most = -1, gpus
-        while start is not None and least < most - 1:
-            middle = (least + most) // 2
-            found = with_free(middle)
-            least, most, start = (least, middle, start) if found is None else (middle, most, found)
-        return None if start is None else Booked(start, start + wanted.duration, gpus)
-
-    def _questions(self, booking: Booking, wanted: Wanted, limits: Sequence[Limit], until: int) -> list[Question]:
-        return [limit.starts(booking.spec.gpus, wanted.duration, until, self._step) for limit in limits]
+        wanted = within_contract(grant, admit(booking, held, self._rules, self._now))
+        return Choice(booking, wanted, limits, grant, self._rules, self._wording, self._now).window()
 
 
 def _stays_in(held: Held | None, now: int) -> str:

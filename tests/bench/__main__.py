@@ -11,9 +11,10 @@ import orjson
 from rich.console import Console
 
 from bench.pure import pure
-from bench.report import ROOT, Neighbours, machine, show
+from bench.report import Neighbours, machine, show
 from bench.rounds import FULL, QUICK, run
 from bench.site import CONCURRENCY
+from places import ROOT
 
 
 def main() -> None:

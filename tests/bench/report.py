@@ -16,11 +16,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from places import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-ROOT = Path(__file__).parents[2]
 _PLAIN_WIDTH = 140
 _QUIET = 0.05
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
 from gpu_tenancy.localcluster import ControlPlane, nodes
 from gpu_tenancy.runtime.settings import Settings
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.raw import Manifest
 
-ROOT = Path(__file__).parents[2]
 API = "gpu-tenancy.dev/v1alpha1"
 REGION = "eu-de"
 POOLS = {

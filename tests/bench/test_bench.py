@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from places import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 FIELDS = {"name", "unit", "value", "floor", "ratio", "target", "met", "runs", "floors"}
 
 

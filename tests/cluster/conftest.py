@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster.operating import SHORT_LEASE, Cluster, OperatorProcess, have_our_kinds_counted, install_charts
-from cluster.site import ROOT
 from gpu_tenancy.localcluster import ControlPlane, LocalClusterError
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.operating import NAMESPACE, Cluster, eventually
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from cluster.operating import OperatorProcess
 
 SYSTEM = {"default", "kube-system", "kube-public", "kube-node-lease", NAMESPACE}
-ROOT = Path(__file__).parents[2]
 API = "gpu-tenancy.dev/v1alpha1"
 GPU = "requests.nvidia.com/gpu"
 B200, RTX_PRO = "NVIDIA-B200", "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"

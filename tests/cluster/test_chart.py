@@ -16,11 +16,11 @@ from gpu_tenancy.domain.naming import OPERATOR, TENANT_LABEL, TIER_PRIORITY
 from gpu_tenancy.kube.resource import NAMESPACE, POD, RESOURCE_QUOTA, ROLE_BINDING, Resource
 from gpu_tenancy.localcluster import ControlPlane
 from gpu_tenancy.localcluster.errors import LocalClusterError
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
 CHART = str(ROOT / "charts" / "gpu-tenancy")
 CRDS_CHART = str(ROOT / "charts" / "gpu-tenancy-crds")
 SYSTEM_NAMESPACE = "gpu-tenancy-system"

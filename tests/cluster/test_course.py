@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from cluster.operating import Cluster, eventually
-from cluster.site import ROOT, a_site, pod, soon, text
+from cluster.site import a_site, pod, soon, text
 from gpu_tenancy.localcluster import LocalClusterError, nodes
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +21,7 @@ from gpu_tenancy.api.crd import UNSEEN
 from gpu_tenancy.api.resource import parse
 from gpu_tenancy.api.schema import ApiModel, Immutable
 from gpu_tenancy.localcluster import ControlPlane
+from places import ROOT
 
 if TYPE_CHECKING:
     import ssl
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gpu_tenancy.api.schema import Kind
 
-CRDS = Path(__file__).parents[2] / "crds"
+CRDS = ROOT / "crds"
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 
 

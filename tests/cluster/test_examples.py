@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.site import ROOT, clear
+from cluster.site import clear
 from gpu_tenancy.localcluster import LocalClusterError
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,11 +25,12 @@ from gpu_tenancy.kube.client import Client
 from gpu_tenancy.kube.resource import Resource
 from gpu_tenancy.kube.store import Store
 from gpu_tenancy.localcluster import ControlPlane
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-CRDS = str(Path(__file__).parents[2] / "crds")
+CRDS = str(ROOT / "crds")
 RESOURCES = {kind: Resource(GROUP, VERSION, kind.plural, kind.kind, kind.namespaced) for kind in KINDS}
 REGIONS = RESOURCES[REGION]
 RESERVATIONS = RESOURCES[GPU_RESERVATION]

@@ -6,7 +6,6 @@ Judged by our own evaluator (`netpol`), and by an independent one (`cyclonus`).
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +17,8 @@ from netpol import Address, Network, Peer, Pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 API = "gpu-tenancy.dev/v1alpha1"
 
 PROBES = (

@@ -6,7 +6,6 @@ Scenarios are dry runs, which go through admission like any other request.
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,11 +91,12 @@ from gpu_tenancy.kube.resource import (
 )
 from gpu_tenancy.localcluster import ControlPlane
 from gpu_tenancy.reconcile.audit import CHART_POLICIES
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CHART = Path(__file__).parents[2] / "charts" / "gpu-tenancy"
+CHART = ROOT / "charts" / "gpu-tenancy"
 SYSTEM_NAMESPACE = "gpu-tenancy-system"
 OPERATOR_USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR}"
 MUTATION = "gpu-tenancy-placement"

@@ -16,7 +16,7 @@ import yaml
 
 import network_policy_api
 from cluster.operating import Cluster, OperatorProcess, eventually, install_charts
-from cluster.site import ROOT, region
+from cluster.site import region
 from cluster.test_leaving import command
 from cluster.test_network import (
     API,
@@ -35,6 +35,7 @@ from cluster.test_network import (
 from gpu_tenancy.localcluster import ControlPlane, nodes
 from gpu_tenancy.render.cluster_network_policy import cluster_network_policy, peers_of
 from netpol import Network
+from places import ROOT
 from security import roles
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ import pytest
 
 from focus_examples import export
 from gpu_tenancy.cli.usage import as_csv
+from places import ROOT
 
 pytestmark = pytest.mark.timeout(1800)  # the first time it installs 300 MB
-LOCK = Path(__file__).parents[2] / "requirements" / "focus.lock"
+LOCK = ROOT / "requirements" / "focus.lock"
 APPLICABLE = (
     "ACCOUNT_NAMING", "AVAILABILITY_ZONE", "BILLING_BASED_ON_PROVISIONED_RESOURCES", "CAPACITY_RESERVATION",
     "MULTIPLE_BILLING_ACCOUNT_TYPES", "MULTIPLE_PRICING_CATEGORIES", "MULTIPLE_SUB_ACCOUNT_TYPES", "NEGOTIATED_PRICING",

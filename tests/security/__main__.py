@@ -15,12 +15,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from places import ROOT
 from security import roles
 from security.benchmark import BENCHMARK
 from security.check import HOLDS, OPEN
 from security.escapes import ELSEWHERE, ESCAPES
 from security.trial import as_things_are, groups, with_walls_down
-from security.world import ROOT, a_world
+from security.world import a_world
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,6 +25,7 @@ from gpu_tenancy.kube.resource import (
     ROLE_BINDING,
     Resource,
 )
+from places import ROOT
 from security import roles
 from security.world import (
     CLUSTER_ROLE,
@@ -33,7 +34,6 @@ from security.world import (
     PEERING,
     RESERVATION,
     RIVALS,
-    ROOT,
     TENANT,
     complete,
     peering,

@@ -18,7 +18,6 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.operating import NAMESPACE as SYSTEM_NAMESPACE
@@ -61,13 +60,14 @@ from gpu_tenancy.domain.naming import (
 from gpu_tenancy.kube.resource import NAMESPACE, POD, PRIORITY_CLASS, RESOURCE_QUOTA, ROLE_BINDING, Resource
 from gpu_tenancy.localcluster import ControlPlane, nodes
 from gpu_tenancy.render.base_quota import OWN_KINDS
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from cluster.rest import Answer
 
-ROOT = Path(__file__).parents[2]
 API = "gpu-tenancy.dev/v1alpha1"
 OPERATOR_USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR}"
 

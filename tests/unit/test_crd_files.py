@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from typer.testing import CliRunner
 
 from gpu_tenancy.api import KINDS
 from gpu_tenancy.api.crd import document, file_name
 from gpu_tenancy.cli.main import app
+from places import ROOT
 
-COMMITTED = Path(__file__).parents[2] / "crds"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMITTED = ROOT / "crds"
 
 
 def crds(*arguments: str | Path) -> tuple[int, str]:

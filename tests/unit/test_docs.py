@@ -25,11 +25,11 @@ from gpu_tenancy.reconcile.drain import OVERRUN
 from gpu_tenancy.reconcile.ownership import REFUSALS
 from gpu_tenancy.render.base_quota import OWN_KINDS, base_quota
 from gpu_tenancy.runtime.settings import PREFIX, Settings
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 ONE_WORD = re.compile(r"`([A-Z][A-Za-z]+)`")
 

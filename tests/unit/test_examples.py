@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,13 +14,15 @@ from gpu_tenancy.domain.grants import Share
 from gpu_tenancy.domain.naming import POOL_LABEL, RESERVATION_LABEL, TIER_LABEL
 from gpu_tenancy.domain.promises import Booking, Grant, PoolFacts, Reason, Series, State, decide
 from gpu_tenancy.domain.residency import Placement
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from gpu_tenancy.domain.promises import Verdict
 
-FOLDER = Path(__file__).parents[2] / "examples"
+FOLDER = ROOT / "examples"
 EXAMPLES, RESERVATIONS = FOLDER / "industrial-ai-cloud", FOLDER / "reservations"
 MODELS = {kind.kind: kind for kind in KINDS}
 

@@ -78,25 +78,26 @@ def account(
         now: in seconds.
     """
     gone: Counter[int] = Counter()
+    written = tuple(span for span in record.spans if span.end > now)
     known = [one for one in present.values() if one.fixed < record.until]
-    for span in (span for span in record.spans if span.end > now):
+    for span in written:
         lost = span.present - sum(one.within(span.start, span.end) for one in known) if before is None else 0
         same = (span.start, span.end) == period_of(span.start, period)
         # A period of another length counts in the present one, and there with all of it.
         gone[span.start if same else period_of(now, period)[0]] += span.gone + max(0, lost)
     if before is not None:
-        gone += _by_period((one for uid, one in before.items() if uid not in present), period, now)
-    fixed = fixed_before(present, now).values()
-    there = _by_period(fixed, period, now)
+        went = (one for uid, one in before.items() if uid not in present)
+        gone += _by_period(_that_count(went, period, now), period)
+    fixed = _that_count(fixed_before(present, now).values(), period, now)
+    there = _by_period(fixed, period)
     spans = tuple(
         Span(start, end, there[start], gone[start])
         for start, end in sorted(period_of(start, period) for start in there.keys() | gone.keys())
         if end > now and (there[start] or gone[start])
     )[:MAX_SPANS]
     # One that was changed is told from one that is new by when it was fixed, also where the amounts are the same.
-    begin = period_of(now, period)[0]
-    newly = any(one.fixed >= record.until and one.end > begin for one in fixed)
-    return Record(now, spans) if newly or spans != tuple(span for span in record.spans if span.end > now) else record
+    newly = any(one.fixed >= record.until for one in fixed)
+    return Record(now, spans) if newly or spans != written else record
 
 
 def fixed_before(charges: Mapping[str, Charge], at: int) -> dict[str, Charge]:
@@ -107,11 +108,16 @@ def fixed_before(charges: Mapping[str, Charge], at: int) -> dict[str, Charge]:
     return {uid: one for uid, one in charges.items() if one.fixed < at}
 
 
-def _by_period(charges: Iterable[Charge], period: Period, now: int) -> Counter[int]:
-    """Add up by the start of each period, those that are over left out: most windows are long past."""
-    total: Counter[int] = Counter()
+def _that_count(charges: Iterable[Charge], period: Period, now: int) -> list[Charge]:
+    """Leave out what was over before the present period began: most windows are long past."""
     begin = period_of(now, period)[0]
-    for one in (one for one in charges if one.end > begin):
+    return [one for one in charges if one.end > begin]
+
+
+def _by_period(charges: Iterable[Charge], period: Period) -> Counter[int]:
+    """Add up by the start of each period."""
+    total: Counter[int] = Counter()
+    for one in charges:
         for start, end in parts_of(one.start, one.end, period):
             total[period_of(start, period)[0]] += (end - start) * one.gpus
         total[period_of(one.start, period)[0]] += one.forfeited

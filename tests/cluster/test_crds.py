@@ -92,6 +92,17 @@ def stored(server: ApiServer) -> dict[str, Any]:
     return objects
 
 
+@pytest.fixture(scope="module")
+def bare(server: ApiServer) -> dict[str, Any]:
+    """An object of each kind that says as little as it may: what is stored is read at each write to its status."""
+    objects = {}
+    for kind in KINDS:
+        least = min(SPECS[kind.kind], key=lambda spec: len(json.dumps(spec)))
+        refusal, objects[kind.kind] = server.create(kind, raw_object(kind, least, "bare"), dry_run=False)
+        assert refusal is None
+    return objects
+
+
 @each_kind
 def test_the_api_server_has_no_complaint_about_a_definition(server: ApiServer, kind: Kind[Any, Any]) -> None:
     _, crd = server.send("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kind.plural}.{GROUP}")
@@ -161,12 +172,12 @@ def test_both_agree_on_every_single_change_to_a_spec(server: ApiServer, kind: Ki
 
 @each_kind
 def test_both_agree_on_every_single_change_to_a_status(
-    server: ApiServer, stored: dict[str, Any], kind: Kind[Any, Any]
+    server: ApiServer, bare: dict[str, Any], kind: Kind[Any, Any]
 ) -> None:
-    path = f"{collection(kind)}/stored/status"
+    path = f"{collection(kind)}/bare/status"
     verdicts = Comparison(kind.status, lambda raw: server.write("PUT", path, raw), "status")
     changes = [status for status in single_changes(STATUSES[kind.kind]) if status is not None]
-    verdicts.compare_all(stored[kind.kind] | {"status": status} for status in changes)
+    verdicts.compare_all(bare[kind.kind] | {"status": status} for status in changes)
     assert verdicts.accepted > 25
     assert verdicts.refused > 200
 
@@ -175,14 +186,14 @@ def test_both_agree_on_every_single_change_to_a_status(
 def test_both_agree_on_changes_combined(server: ApiServer, kind: Kind[Any, Any]) -> None:
     verdicts = Comparison(kind.spec, lambda raw: server.create(kind, raw), "spec")
 
-    @settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(spec=combined_changes(kind.spec, SPECS[kind.kind]))
     def compare(spec: Any) -> None:
         verdicts.compare(raw_object(kind, spec), model_refusal(kind.spec, spec))
 
     compare()
-    assert verdicts.accepted > 25
-    assert verdicts.refused > 25
+    assert verdicts.accepted > 15
+    assert verdicts.refused > 15
 
 
 @each_kind

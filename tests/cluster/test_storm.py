@@ -62,14 +62,14 @@ class Storm:
         self._number = 0
 
     def rage(self, seconds: float) -> None:
-        """Let things happen until time is up, then bring the nodes back."""
+        """Let things happen until time is up and as many reservations were asked for, then bring the nodes back."""
         what: list[tuple[int, Callable[[], object]]] = [
             (30, self._reserve), (8, self._cancel), (8, self._change), (20, self._run_pod), (6, self._delete_pod),
             (4, self._cordon), (4, self._uncordon), (1, self._kill_operator),
         ]  # fmt: skip
         actions, weights = [action for _, action in what], [weight for weight, _ in what]
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while time.monotonic() < until or self.happened.get("_reserve", 0) < seconds:
             (action,) = self._chance.choices(actions, weights)
             action()
             self.happened[action.__name__] = self.happened.get(action.__name__, 0) + 1

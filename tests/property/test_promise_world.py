@@ -208,12 +208,15 @@ class Pool(RuleBasedStateMachine):
     def quotas_come_to_rest_when_pods_obey(self) -> None:
         """Without further events, as pods go where quotas were lowered, everyone gets what is theirs."""
         facts = self.facts()
-        for _ in range(3):  # promises are written down, lowering is seen, what it freed is handed out
-            gone = tuple(replace(quota, used=min(quota.hard, quota.used)) for quota in facts.standing)
-            facts = settled(replace(facts, standing=gone), decide(replace(facts, standing=gone), self.now))
-
-        decision = decide(facts, self.now)
-        assert {quota.key: quota.hard for quota in facts.standing} == decision.targets
+        for _ in range(4):  # promises are written down, lowering is seen, what it freed is handed out, all is as it was
+            gone = replace(
+                facts, standing=tuple(replace(quota, used=min(quota.hard, quota.used)) for quota in facts.standing)
+            )
+            decision = decide(gone, self.now)
+            facts = settled(gone, decision)
+            if facts == gone:
+                break
+        assert {quota.key: quota.hard for quota in gone.standing} == decision.targets
         for verdict in decision.verdicts.values():
             assert verdict.state is not State.ACTIVE or verdict.backed == verdict.ledger.gpus or verdict.degraded
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -35,25 +36,31 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gpu_tenancy.api import GpuReservationSpec
+    from gpu_tenancy.domain.capacity import PoolCapacity
 
 SLOT = 1800  # every instant below is on half an hour
 TENANTS = ["a", "b", "c"]
 NAMESPACES = ["a", "a-2", "b", "c", "frozen", "gone"]
 
+# A strategy is built once: to build it anew at each draw takes longer than all that is tested with what it draws.
 half_hours = st.integers(-8, 24).map(lambda number: number / 2)
 lengths = st.integers(1, 16).map(lambda number: number / 2)
+rooms = st.integers(0, 12).map(lambda number: number / 2)
 gpus = st.integers(1, 8)
 amounts = st.integers(0, 12)
+coins = st.booleans()
+creations = st.integers(-12, 0)
 
 
+@cache
 @st.composite
 def specs(draw: st.DrawFn, wait: bool | None = None) -> GpuReservationSpec:
     start, length = draw(half_hours), draw(lengths)
-    wait = draw(st.booleans()) if wait is None else wait
-    if draw(st.booleans()):
+    wait = draw(coins) if wait is None else wait
+    if draw(coins):
         return spec(draw(gpus), start, start + length, wait=wait)
-    room = draw(st.integers(0, 12)) / 2
-    late = draw(st.booleans())
+    room = draw(rooms)
+    late = draw(coins)
     return spec(draw(gpus), between=(start, start + length + room, length), late=late, wait=wait)
 
 
@@ -62,11 +69,10 @@ ledgers = st.builds(
     half_hours,
     lengths,
     gpus,
-    st.integers(-12, 0),
+    creations,
 )
 
 
-@st.composite
 def faithful(draw: st.DrawFn, asked: GpuReservationSpec) -> Ledger:
     """Promise what is asked for."""
     when, other = asked.window, draw(ledgers)
@@ -79,24 +85,36 @@ def faithful(draw: st.DrawFn, asked: GpuReservationSpec) -> Ledger:
 
 HOMES = {"a": "a", "a-2": "a", "b": "b", "c": "c"}
 ANYWHERE = HOMES | {"frozen": "f", "nobody": ""}
+at_home, anywhere = (st.sampled_from([*HOMES, *sorted(homes)]) for homes in (HOMES, ANYWHERE))
+ANY = "none or faithful or other"
+LEDGERS = {name: st.sampled_from(name.split(" or ")) for name in ("none", "faithful", ANY)}
+generations = st.integers(1, 2)
 
 
+@cache
 @st.composite
-def bookings(draw: st.DrawFn, uid: str, *, homes: dict[str, str], ledger: str, wait: bool | None = None) -> Booking:
-    asked = draw(specs(wait=wait))
-    promises = {"none": st.none(), "faithful": faithful(asked), "any": st.none() | faithful(asked) | ledgers}
-    namespace = draw(st.sampled_from(["a", "a-2", "b", "c", *sorted(homes)]))
+def bookings(draw: st.DrawFn, uid: str, ledger: str = ANY, *, home: bool = False, wait: bool | None = None) -> Booking:
+    asked = draw(specs(wait))
+    namespace = draw(at_home if home else anywhere)
+    promised = draw(LEDGERS[ledger])
     return booking(
         uid,
         asked,
-        homes[namespace],
+        ANYWHERE[namespace],
         namespace=namespace,
-        created=draw(st.integers(-12, 0)),
-        generation=draw(st.integers(1, 2)),
-        ledger=draw(promises[ledger]),
+        created=draw(creations),
+        generation=draw(generations),
+        ledger=None if promised == "none" else faithful(draw, asked) if promised == "faithful" else draw(ledgers),
     )
 
 
+reservables = st.sampled_from([24, 24, 24, 8, 0])
+ages = st.integers(0, 2)
+granted_before = st.none() | amounts
+budgets = st.none() | st.builds(GpuHours, limit=st.integers(0, 150), period=st.sampled_from(["Day", "Week", "Month"]))
+
+
+@cache
 @st.composite
 def grants(draw: st.DrawFn, tenant: str) -> Any:
     number = draw(amounts)
@@ -104,13 +122,11 @@ def grants(draw: st.DrawFn, tenant: str) -> Any:
     return grant(
         tenant,
         number,
-        draw(st.sampled_from([24, 24, 24, 8, 0])),
-        age=draw(st.integers(0, 2)),
+        draw(reservables),
+        age=draw(ages),
         shares={"a": first, "a-2": number - first} if tenant == "a" else {tenant: number},
-        granted=draw(st.none() | amounts),
-        hours=draw(
-            st.none() | st.builds(GpuHours, limit=st.integers(0, 150), period=st.sampled_from(["Day", "Week", "Month"]))
-        ),
+        granted=draw(granted_before),
+        hours=draw(budgets),
     )
 
 
@@ -134,25 +150,33 @@ pools = st.builds(
         maximumShare=st.sampled_from([100, 100, 100, 50, 0]),
     ),
 )
-capacities = st.sampled_from([48, 48, 32, 16, 0]).flatmap(
-    lambda total: st.builds(capacity, st.just(total), st.just(total) | st.integers(0, total))
-)
+totals = st.sampled_from([48, 48, 32, 16, 0])
+
+
+@st.composite
+def _capacities(draw: st.DrawFn) -> PoolCapacity:
+    total = draw(totals)
+    return capacity(total, total if draw(coins) else draw(st.integers(0, total)))
+
+
+capacities = _capacities()
 standings = st.dictionaries(
     st.builds(QuotaKey, st.sampled_from(NAMESPACES), st.sampled_from([Tier.GUARANTEED, Tier.RESERVED])),
     st.tuples(amounts, amounts),
     max_size=8,
 ).map(lambda quotas: tuple(StandingQuota(key, *numbers) for key, numbers in quotas.items()))
+parties = st.sampled_from([TENANTS, TENANTS, ["b"], []])
+up_to_5, up_to_8, up_to_16 = (st.integers(0, most) for most in (5, 8, 16))
 
 
+@cache
 @st.composite
 def facts(draw: st.DrawFn) -> PoolFacts:
     return PoolFacts(
         spec=draw(pools),
         capacity=draw(capacities),
-        grants=tuple(draw(grants(tenant)) for tenant in draw(st.sampled_from([TENANTS, TENANTS, ["b"], []]))),
-        bookings=tuple(
-            draw(bookings(f"r{number}", homes=ANYWHERE, ledger="any")) for number in range(draw(st.integers(0, 8)))
-        ),
+        grants=tuple(draw(grants(tenant)) for tenant in draw(parties)),
+        bookings=tuple(draw(bookings(f"r{number}")) for number in range(draw(up_to_8))),
         standing=draw(standings),
         frozen=frozenset({"frozen"}),
     )
@@ -161,10 +185,8 @@ def facts(draw: st.DrawFn) -> PoolFacts:
 @st.composite
 def one_request(draw: st.DrawFn) -> PoolFacts:
     """Draw a pool in which one reservation asks, and all others are promised what they ask for."""
-    asking = draw(bookings("new", homes=HOMES, ledger="none", wait=False))
-    others = [
-        draw(bookings(f"r{number}", homes=ANYWHERE, ledger="faithful")) for number in range(draw(st.integers(0, 5)))
-    ]
+    asking = draw(bookings("new", "none", home=True, wait=False))
+    others = [draw(bookings(f"r{number}", "faithful")) for number in range(draw(up_to_5))]
     return PoolFacts(
         spec=draw(pools),
         capacity=draw(capacities),
@@ -269,15 +291,15 @@ def test_the_order_of_the_input_does_not_matter(one, random) -> None:
     assert decide(other, NOW) == decide(one, NOW)
 
 
+mostly_new = st.sampled_from(["none", "none", ANY])
+series = st.sampled_from(["", "", "", "", "s"])
+
+
 @st.composite
 def crowds(draw: st.DrawFn) -> PoolFacts:
     """Draw a pool in which many ask, most of them for a fixed window and some of them together."""
     asking = [
-        replace(
-            draw(bookings(f"r{number}", homes=ANYWHERE, ledger=draw(st.sampled_from(["none", "none", "any"])))),
-            series=draw(st.sampled_from(["", "", "", "", "s"])),
-        )
-        for number in range(draw(st.integers(0, 16)))
+        replace(draw(bookings(f"r{number}", draw(mostly_new))), series=draw(series)) for number in range(draw(up_to_16))
     ]
     return replace(draw(facts()), bookings=tuple(asking))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 NAMES = ("train", "serve", "batch", "rival")
 AMOUNTS = st.integers(0, 64)
+CLASSES = list(itertools.product(NAMES, POOLS, (Tier.GUARANTEED, Tier.RESERVED)))
+DECISIONS = st.lists(st.sampled_from([None, 0, 4, 8]), min_size=len(CLASSES), max_size=len(CLASSES))
 PLATFORMS = st.sampled_from([Platform(), Platform(separation_priority=100)])
 thoroughly = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -85,15 +88,11 @@ def specs(draw: st.DrawFn) -> IndustrialTenantSpec:
 
 def decide(draw: st.DrawFn, cluster: Cluster) -> None:
     """Let the pools decide anew: hand out something to some classes, or not decide at all."""
-    for name in NAMES:
-        for pool_name in POOLS:
-            for tier in (Tier.GUARANTEED, Tier.RESERVED):
-                key = (name, pool_name, tier)
-                amount = draw(st.sampled_from([None, 0, 4, 8]))
-                if amount is None:
-                    cluster.allotments.pop(key, None)
-                else:
-                    cluster.allotments[key] = amount
+    for key, amount in zip(CLASSES, draw(DECISIONS), strict=True):
+        if amount is None:
+            cluster.allotments.pop(key, None)
+        else:
+            cluster.allotments[key] = amount
 
 
 def agree(draw: st.DrawFn, cluster: Cluster) -> None:
@@ -272,10 +271,8 @@ def test_whatever_is_tampered_with_is_put_right(data):
     cluster.settle("neura")
     decide(data.draw, cluster)
     # The pools have decided on everything, so that nothing is as it was only because nobody said otherwise.
-    for name in NAMES:
-        for pool_name in POOLS:
-            for tier in (Tier.GUARANTEED, Tier.RESERVED):
-                cluster.allotments.setdefault((name, pool_name, tier), 0)
+    for key in CLASSES:
+        cluster.allotments.setdefault(key, 0)
     cluster.settle("neura")
     before = stable(cluster)
     tamper(data.draw, cluster, managed(cluster))

@@ -83,10 +83,10 @@ def test_the_same_scenario_gives_the_same_promises_and_another_seed_gives_others
     def ledger(seed: int) -> str:
         pools = [{"name": "b200", "gpus": 64, "spec": {}, "workload": {"gpus": [8, 16], "perDay": 40}}]
         tenants = [{"name": "t", "count": 5, "gpus": [{"pool": "b200", "reservable": 32}]}]
-        raw = {"duration": "240h", "seed": seed, "pools": pools, "tenants": tenants, "failures": {"perDay": 2}}
+        raw = {"duration": "96h", "seed": seed, "pools": pools, "tenants": tenants, "failures": {"perDay": 2}}
         result = simulate(Scenario.model_validate(raw))
         assert result["pools"]["b200"]["brokenPromises"] == []
-        assert result["pools"]["b200"]["accepted"] > 50
+        assert result["pools"]["b200"]["accepted"] > 30
         return result["ledger"]
 
     assert ledger(1) == ledger(1) != ledger(2)
@@ -101,7 +101,7 @@ def test_an_early_end_frees_the_rest_of_a_window():
 
 def test_progress_is_told_up_to_the_end():
     told: list[float] = []
-    pools = [{"name": "b200", "gpus": 16, "spec": {}, "workload": {"perDay": 1000}}]
+    pools = [{"name": "b200", "gpus": 16, "spec": {}, "workload": {"perDay": 100}}]
     simulate(site(pools=pools), told.append)
     assert told == sorted(told)
     assert 0 <= told[0] <= told[-1] <= 1

@@ -198,6 +198,7 @@ POD_SCENARIOS = [
     ("is counted in another pool than it selects", gpu_pod(priorityClassName="gpu-rtx-pro-guaranteed"), gpu_pod(priorityClassName="gpu-b200-guaranteed"), 'spec.priorityClassName "gpu-b200-guaranteed"'),
     ("is counted in another tier than it says", gpu_pod({TIER_LABEL: "spot"}, priorityClassName="gpu-b200-guaranteed"), gpu_pod({TIER_LABEL: "spot"}, priorityClassName="gpu-b200-spot"), 'spec.priorityClassName "gpu-b200-spot"'),
     ("takes a GPU priority without GPUs", pod(priorityClassName="gpu-b200-guaranteed"), gpu_pod(priorityClassName="gpu-b200-guaranteed"), "is for pods that ask for GPUs"),
+    ("comes to the nodes of a pool with no GPUs", pod({POOL_LABEL: "rtx-pro"}, limits={"nvidia.com/gpu": 0}, **handwritten("rtx-pro")), pod({POOL_LABEL: "rtx-pro"}, limits={"nvidia.com/gpu": 1}, **handwritten("rtx-pro")), "is for pods that ask for GPUs"),
     ("takes a priority of the platform", pod(priorityClassName="system-cluster-critical"), pod(priorityClassName="tenants-batch"), "remove spec.priorityClassName"),
     ("takes a priority of the platform with GPUs", gpu_pod(priorityClassName="system-cluster-critical"), gpu_pod(priorityClassName="tenants-batch"), 'spec.priorityClassName "gpu-b200-guaranteed"'),
     ("chooses its node", pod(nodeName="node-1"), pod(nodeSelector={"kubernetes.io/hostname": "node-1"}), "remove spec.nodeName"),
@@ -313,10 +314,12 @@ def new(name: str, **labels: str) -> dict[str, Any]:
 
 PSA = "pod-security.kubernetes.io/enforce"
 OTHER = on_namespace(relabel(team="x"))
+GONE = {"apiVersion": "v1", "kind": "Namespace", "name": "gone", "uid": "gone"}
 
 NAMESPACE_SCENARIOS = [
     ("lifts a suspension", on_namespace(relabel(**{SUSPENDED_LABEL: None}), "frozen"), on_namespace(relabel(team="x"), "frozen"), SUSPENDED_LABEL),
     ("moves a namespace to another placement", on_namespace(relabel(**{PLACEMENT_LABEL: "CH"})), OTHER, PLACEMENT_LABEL),
+    ("has a namespace deleted for want of its owner", on_namespace({"metadata": {"ownerReferences": [GONE]}}), OTHER, "metadata.ownerReferences is written by the operator"),
     ("moves it through the status", on_namespace(relabel(**{PLACEMENT_LABEL: "CH"}), subresource="status"), on_namespace(relabel(team="x"), subresource="status"), PLACEMENT_LABEL),
     ("takes a namespace from its tenant", on_namespace(relabel(**{TENANT_LABEL: None})), OTHER, TENANT_LABEL),
     ("grants resources", on_namespace(annotate(**{ACCELERATORS_ANNOTATION: "nvidia.com/gpu.shared"})), on_namespace(annotate(note="x")), ACCELERATORS_ANNOTATION),
@@ -462,12 +465,13 @@ VOLUME_SCENARIOS = [
 ]  # fmt: skip
 
 
-def claim(*requests: dict[str, Any], namespace: str = "train") -> Call:
-    return create(RESOURCE_CLAIM, new("new") | {"spec": {"devices": {"requests": list(requests)}}}, namespace)
+def claim(*requests: dict[str, Any], namespace: str = "train", **devices: Any) -> Call:
+    spec = {"devices": {"requests": list(requests), **devices}}
+    return create(RESOURCE_CLAIM, new("new") | {"spec": spec}, namespace)
 
 
-def template(*requests: dict[str, Any]) -> Call:
-    spec = {"spec": {"devices": {"requests": list(requests)}}}
+def template(*requests: dict[str, Any], **devices: Any) -> Call:
+    spec = {"spec": {"devices": {"requests": list(requests), **devices}}}
     return create(CLAIM_TEMPLATE, new("new") | {"spec": spec}, "train")
 
 
@@ -485,7 +489,13 @@ def bind(resource: Resource, name: str = "", subresource: str = "") -> Call:
     return replace(create(resource, body, "train"), name=name, subresource=subresource)
 
 
+def told(driver: str) -> dict[str, Any]:
+    """What a driver is told to do with the devices."""
+    return {"config": [{"opaque": {"driver": driver, "parameters": {"network": "rails/c"}}}]}
+
+
 ALL_DEVICES = {"allocationMode": "All"}
+TOLERANT = {"tolerations": [{"operator": "Exists"}]}
 NO_GRANT = "no grant for devices of class gpu.nvidia.com: write one of [channel.nvidia.com, nic]"
 GPU = "gpu.nvidia.com"
 
@@ -497,6 +507,10 @@ CLAIM_SCENARIOS = [
     ("claims all devices there are", claim(exactly(**ALL_DEVICES)), claim(exactly(count=2)), "allocationMode ExactCount"),
     ("claims all devices as one of several", template(first_of("nic", **ALL_DEVICES)), template(first_of("nic", count=2)), "allocationMode ExactCount"),
     ("looks into the devices of others", claim(exactly(adminAccess=True), namespace="exposed"), claim(exactly(adminAccess=False), namespace="exposed"), "remove adminAccess"),
+    ("claims devices that were taken out of service", claim(exactly(**TOLERANT)), claim(exactly(tolerations=[])), "remove tolerations"),
+    ("claims them as one of several", template(first_of("nic", **TOLERANT)), template(first_of("nic", tolerations=[])), "remove tolerations"),
+    ("tells a driver what to do", claim(exactly(), **told("sriov.example")), claim(exactly(), **told("known.example")), "what a claim tells driver sriov.example no policy can judge"),
+    ("has a template tell a driver what to do", template(exactly(), **told("sriov.example")), template(exactly(), **told("known.example")), "policies.deviceDrivers"),
     ("claims devices where none are granted", claim(exactly(), namespace="serve"), claim(exactly()), "ask the provider for a grant in spec.devices"),
     ("claims devices where nothing says of which class", claim(exactly(), namespace="unsaid"), claim(exactly()), DEVICE_CLASSES_ANNOTATION),
 ]  # fmt: skip
@@ -516,13 +530,17 @@ BACKEND = {"service": {"name": "inner", "port": {"number": 80}}}
 
 
 def ingress(
-    *hosts: str | None, namespace: str = "train", annotations: dict[str, str] | None = None, **spec: Any
+    *hosts: str | None,
+    namespace: str = "train",
+    annotations: dict[str, str] | None = None,
+    path: str = "/",
+    **spec: Any,
 ) -> Call:
     """An Ingress with a rule for each host, None for one that says none."""
     rules = [
         {
             **({"host": host} if host else {}),
-            "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": BACKEND}]},
+            "http": {"paths": [{"path": path, "pathType": "Prefix", "backend": BACKEND}]},
         }
         for host in hosts
     ]
@@ -567,6 +585,7 @@ INGRESS_SCENARIOS = [
     ("takes the certificate of another host", ingress(APP, tls=[{"hosts": [RIVALS]}]), ingress(APP, tls=[{"hosts": [APP]}]), f"does not serve {RIVALS}: {WRITE_HOST}"),
     ("takes the certificate of every host", ingress(APP, tls=[{"secretName": "x"}]), ingress(APP, tls=[{"hosts": [BELOW], "secretName": "x"}]), "does not serve every host"),
     ("serves what nobody else does", ingress(APP, defaultBackend=BACKEND), ingress(APP), "remove spec.defaultBackend"),
+    ("configures the controller by a path", ingress(APP, path='/x"; } location / { return 200; } #'), ingress(APP, path="/x/~y_z-1.html"), "may take other characters in a path"),
     ("configures the controller", ingress(APP, annotations=SNIPPET), ingress(APP, annotations=CERTIFIED), f"past the rules by {next(iter(SNIPPET))}: remove"),
     ("serves another host by an annotation", ingress(APP, annotations=ALIAS), ingress(APP, annotations=CERTIFIED), "policies.ingressAnnotations"),
     ("serves a host where none is granted", ingress(APP, namespace="serve"), ingress(APP), "spec.network.hosts of the IndustrialTenant"),

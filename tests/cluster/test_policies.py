@@ -185,6 +185,8 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
             "--set",
             "policies.csiDrivers={secrets.example}",
             "--set",
+            "policies.deviceDrivers={known.example}",
+            "--set",
             "policies.loadBalancerClasses={example.com/internal}",
         ),
         *("--set", "policies.volumeAttributesClasses={plain}"),

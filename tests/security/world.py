@@ -225,7 +225,7 @@ def install(control_plane: ControlPlane, *, mutation: bool) -> None:
     install_charts(
         control_plane, ROOT,
         "--set", "policies.priorityClasses={tenants-batch}", "--set", "policies.extendedResources={rdma/hca}",
-        "--set", "policies.csiDrivers={secrets.example}", "--set", "policies.loadBalancerClasses={example.com/internal}",
+        "--set", "policies.csiDrivers={secrets.example}", "--set", "policies.deviceDrivers={known.example}", "--set", "policies.loadBalancerClasses={example.com/internal}",
         "--set", f"policies.mutation={'Auto' if mutation else 'Disabled'}",
     )  # fmt: skip
     control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")

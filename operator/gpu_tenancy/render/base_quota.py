@@ -58,6 +58,8 @@ _DEFAULTS = {
     "count/cronjobs.batch": "200",
     "count/ingresses.networking.k8s.io": "100",
     "count/networkpolicies.networking.k8s.io": "100",
+    "count/horizontalpodautoscalers.autoscaling": "200",
+    "count/poddisruptionbudgets.policy": "200",
     "count/roles.rbac.authorization.k8s.io": "100",
     BINDINGS_COUNT: "100",
     "count/resourceclaims.resource.k8s.io": "0",

@@ -173,9 +173,11 @@ A name with a slash is an extended resource; an accelerator is one that the name
     namespaceObject.metadata.?annotations['gpu-tenancy.dev/accelerators'].orValue('').split(',').filter(name, name != '')
 - name: containers
   expression: object.spec.containers + object.spec.?initContainers.orValue([])
+# Zero GPUs are none: no quota counts such a pod, so it is not let onto the nodes of a pool.
 - name: gpu
   expression: >-
-    variables.containers.exists(c, c.?resources.?limits.orValue({}).exists(name, name in variables.accelerators))
+    variables.containers.exists(c, c.?resources.?limits.orValue({}).exists(name, name in variables.accelerators
+    && quantity(c.resources.limits[name]).isGreaterThan(quantity('0'))))
 - name: pool
   expression: >-
     object.metadata.?labels['gpu-tenancy.dev/pool'].orValue('') != '' ? object.metadata.labels['gpu-tenancy.dev/pool'] :

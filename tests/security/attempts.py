@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import secrets
 import time
 from typing import TYPE_CHECKING
@@ -179,6 +180,23 @@ def connects(source: Peer, *targets: Peer, port: int = 443) -> Attempt:
             else refused(f"{target}: no network policy lets it through")
             for target in targets
         ]
+
+    return attempt
+
+
+def waits_with_tenants(user: str) -> Attempt:
+    """Make a request in somebody's name, and look whether the API server put it in a line of its own."""
+    dispatched = re.compile(
+        r"^apiserver_flowcontrol_dispatched_requests_total{flow_schema=\"gpu-tenancy\",.*} (\d+)$", re.MULTILINE
+    )
+
+    def count(world: World) -> int:
+        return sum(map(int, dispatched.findall(world.control_plane.kubectl("get", "--raw", "/metrics"))))
+
+    def attempt(world: World) -> list[Answer]:
+        before = count(world)
+        world.api.must(get(RESOURCE_QUOTA, "", OWN), user)
+        return [refused("FlowSchema gpu-tenancy has it wait elsewhere") if count(world) > before else accepted()]
 
     return attempt
 

@@ -62,10 +62,11 @@ from security.attempts import (
     may,
     pods_of,
     unlimited,
+    waits_with_tenants,
 )
 from security.benchmark import BASE, PSA, container
 from security.check import Attempt, Check, by
-from security.walls import NetworkPolicies, Policy, Quota, Rbac, Schema
+from security.walls import Flow, NetworkPolicies, Policy, Quota, Rbac, Schema
 from security.world import (
     CLUSTER_ROLE,
     DORA,
@@ -288,6 +289,7 @@ E28 = [
 E29_E31 = [
     Check("E29", "floods the API server with objects", (BASE,), unlimited(MALLORY, OWN, BASE.quota, "count/jobs.batch", "count/cronjobs.batch", "count/deployments.apps", "count/replicasets.apps", "count/statefulsets.apps", "count/serviceaccounts", "count/networkpolicies.networking.k8s.io", "count/horizontalpodautoscalers.autoscaling", "count/poddisruptionbudgets.policy", "count/rolebindings.rbac.authorization.k8s.io"), PODS),
     Check("E29", "floods the API server with reservations and peerings", (BASE,), unlimited(MALLORY, OWN, BASE.quota, *OWN_KINDS), by(MALLORY, GOOD_RESERVATION)),
+    Check("E29", "crowds out the operator with requests of service accounts", (Flow(),), waits_with_tenants(OPERATOR_USER), PODS),
     schema_check("E29", "writes a tenant with a thousand namespaces", by(PETRA, rent(namespaces=[{"name": f"another-{number}"} for number in range(1000)])), "must have at most 256 items", TENANTS),
     schema_check("E30", "reserves at a time without a zone", by(MALLORY, window(start="2030-01-01T00:00:00", duration="1h")), "spec.window.start"),
     schema_check("E30", "reserves in the year 9999", by(MALLORY, window(start="9999-12-31T00:00:00Z", duration="1h")), "spec.window.start"),

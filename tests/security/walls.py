@@ -1,4 +1,4 @@
-"""What stops attacks: policies, Pod Security, quotas, roles, schemas, network policies."""
+"""What stops attacks: policies, Pod Security, quotas, roles, schemas, network policies, lines at the API server."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _MUTATION_BINDING = Resource(
 )
 _CLUSTER_ROLE_BINDING = Resource(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False)
 _CRD = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
+_FLOW_SCHEMA = Resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "FlowSchema", namespaced=False)
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _CLOSED = "no network policy lets it through"
 
@@ -121,6 +122,23 @@ class Quota:
     @contextlib.contextmanager
     def down(self, world: World) -> Iterator[None]:
         with _without(world, RESOURCE_QUOTA, self.quota, self.namespace):
+            yield
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The line of its own in which the operator's requests wait at the API server."""
+
+    @property
+    def name(self) -> str:
+        return "FlowSchema"
+
+    def refuses(self, message: str) -> bool:
+        return "FlowSchema gpu-tenancy" in message
+
+    @contextlib.contextmanager
+    def down(self, world: World) -> Iterator[None]:
+        with _without(world, _FLOW_SCHEMA, "gpu-tenancy"):
             yield
 
 

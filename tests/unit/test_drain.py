@@ -17,6 +17,7 @@ from gpu_tenancy.reconcile.drain import (
     Phase,
     PodFacts,
     Remainder,
+    overdue,
     plan_drain,
     plan_jobs,
     remainder,
@@ -217,6 +218,45 @@ def test_a_pod_that_does_not_go_is_deleted_by_force_once_and_reported() -> None:
     assert plan_drain(held, END + timedelta(minutes=11)) == Plan(), "a finalizer holds it"
     gone = replace(seen, phases={})
     assert delete in plan_drain(gone, END + timedelta(minutes=10)).operations, "also when its reservation is gone"
+
+
+LATE = replace(POD, leaving=END)
+
+
+@pytest.mark.parametrize(
+    ("pod", "after", "overrun", "held"),
+    [
+        (POD, 1, 60, 0),
+        (LATE, -1, 60, 0),
+        (LATE, 0, 60, 4),
+        (LATE, 59, 60, 4),
+        (LATE, 60, 60, 0),
+        (replace(LATE, forced=True), 1, 60, 0),
+        (replace(LATE, finished=True), 1, 60, 0),
+        (LATE, 60, 0, 4),
+        (LATE, 61, 0, 0),
+        (LATE, 61, 120, 4),
+    ],
+    ids=[
+        "asked to go now",
+        "in time",
+        "late",
+        "late to the last",
+        "deleted by force now",
+        "deleted by force before",
+        "finished",
+        "never deleted by force",
+        "not looked at again",
+        "looked at again when it is deleted by force",
+    ],
+)
+def test_what_late_pods_hold_is_theirs_as_long_as_they_are_looked_at(
+    pod: PodFacts, after: int, overrun: int, held: int
+) -> None:
+    overruns = {POD.priority_class: timedelta(seconds=overrun)}
+    seen = DrainView({"night": OVER}, (), (pod,), overruns=overruns)
+    assert sum(overdue(seen, END + timedelta(seconds=after)).values()) == held
+    assert not overdue(replace(seen, phases={"night": ACTIVE}), END + timedelta(seconds=after)), "nobody looks again"
 
 
 def test_a_pod_that_was_deleted_by_force_says_so() -> None:

@@ -241,6 +241,30 @@ def test_what_is_raised_during_a_look_at_pods_is_not_promised_again() -> None:
         assert decided(lambda raises: under_way.enter_context(raises.of(writing))) == (0, 1)
 
 
+def test_what_a_late_pod_holds_is_promised_to_nobody_though_its_quota_counts_it_no_longer() -> None:
+    async def run() -> list[int]:
+        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), Decisions()
+        executor, pods = Noting(), Pods(lambda: None)
+        tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))  # type: ignore[arg-type]
+        fleet = Fleet(world, lambda *_: None, lambda: None)
+        observe(world)
+        world.quotas.observe(
+            stored("gpu-b200-reserved", "lab", spec={"hard": {"requests.nvidia.com/gpu": "0"}})
+            | {"status": {"hard": {"requests.nvidia.com/gpu": "0"}, "used": {"requests.nvidia.com/gpu": "0"}}}
+        )
+        allotted = []
+        for late in ({("gpu-b200-reserved", "nvidia.com/gpu"): 4}, {}):
+            assert decisions.overdue.replace("lab", late) == {"b200"}
+            await controller(tools, fleet, decisions, Raises(5)).reconcile("b200")
+            decision = decisions.of("b200")
+            assert decision is not None
+            allotted.append(decision.allotments[QuotaKey("train", Tier.RESERVED)])
+        assert decisions.overdue.replace("lab", {}) == set()
+        return allotted
+
+    assert asyncio.run(run()) == [4, 8]
+
+
 class Contested:
     """An executor to which the status of some reservations is always refused, since somebody has just changed them."""
 

@@ -10,6 +10,7 @@ The drain of a suspended tenant is the same, for everything in its namespaces wh
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -198,17 +199,7 @@ def plan_drain(view: DrainView, now: datetime) -> Plan:
     """Decide which pods go now and how; wakes again until nobody is left who has to go."""
     operations: list[Operation] = []
     wakes: list[datetime] = []
-    staying: list[PodFacts] = []
-    going: list[tuple[PodFacts, Phase | None]] = []
-    for pod in sorted(view.pods, key=lambda pod: (pod.created, pod.name)):
-        if pod.finished:
-            continue
-        phase = view.phase(pod)
-        if view.shut or (pod.reservation and (phase is None or phase.state in {"draining", "over"})):
-            going.append((pod, phase))
-        else:
-            staying.append(pod)
-    going += [(pod, None) for pod in _excess(staying, view.limits)]
+    going = _going(view)
     for pod, phase in going:
         overrun = view.overruns.get(pod.priority_class, timedelta(0))
         forced = _force(pod, overrun, now)
@@ -219,6 +210,36 @@ def plan_drain(view: DrainView, now: datetime) -> Plan:
         wake = now + (COUNT_AGAIN if waiting else STUCK_AFTER) if remainder(view, {}, now).pods else None
         return plan(operations, wake=wake)
     return plan(operations, wake=min(wakes, default=None))
+
+
+def overdue(view: DrainView, now: datetime) -> Mapping[tuple[str, str], int]:
+    """Count what is held by pods that should be gone by now, by priority class and resource.
+
+    Kubernetes counts a pod no longer in a quota when it is late by its grace period, and on its node until it is gone.
+    What is deleted by force holds up nobody any more, nor does what is not looked at again.
+    """
+    held: Counter[tuple[str, str]] = Counter()
+    for pod, _ in _going(view):
+        overrun = view.overruns.get(pod.priority_class, timedelta(0))
+        late = pod.leaving is not None and pod.leaving <= now and not pod.forced
+        if late and not _force(pod, overrun, now) and _look_again(pod, overrun, now):
+            held.update({(pod.priority_class, resource): amount for resource, amount in pod.gpus.items()})
+    return held
+
+
+def _going(view: DrainView) -> list[tuple[PodFacts, Phase | None]]:
+    """Pick the pods that have to go, the oldest first, and then those that are too many."""
+    staying: list[PodFacts] = []
+    going: list[tuple[PodFacts, Phase | None]] = []
+    for pod in sorted(view.pods, key=lambda pod: (pod.created, pod.name)):
+        if pod.finished:
+            continue
+        phase = view.phase(pod)
+        if view.shut or (pod.reservation and (phase is None or phase.state in {"draining", "over"})):
+            going.append((pod, phase))
+        else:
+            staying.append(pod)
+    return going + [(pod, None) for pod in _excess(staying, view.limits)]
 
 
 def remainder(view: DrainView, blocked: Collection[Ref], now: datetime) -> Remainder:

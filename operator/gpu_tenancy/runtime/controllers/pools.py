@@ -23,6 +23,7 @@ from gpu_tenancy.runtime.engine import TELL
 from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.keys import Key, Topic
 from gpu_tenancy.runtime.meter import Meter, Reading
+from gpu_tenancy.runtime.overdue import Overdue
 from gpu_tenancy.runtime.world import Broken, pool_of, readable
 
 if TYPE_CHECKING:
@@ -47,11 +48,13 @@ class Decisions:
     Attributes:
         charges: what budgets remember beside the decisions.
         meter: what was used.
+        overdue: what pods hold that should be gone.
     """
 
     def __init__(self) -> None:
         self.charges = Charges()
         self.meter = Meter()
+        self.overdue = Overdue()
         self._decisions: dict[str, Decision] = {}
         self._generations: dict[str, dict[str, tuple[str, int]]] = {}
         self._asked: dict[str, dict[str, int]] = {}
@@ -175,7 +178,7 @@ class PoolController:
             capacity=capacity,
             grants=tuple(self._grant(name, tenant) for tenant in tenants.values()),
             bookings=tuple(booking for one in kept.values() for booking in one.bookings),
-            standing=tuple(self._standing(name)),
+            standing=tuple(self._standing(pool)),
             frozen=self._frozen(),
             since=self._began,
         )
@@ -332,15 +335,16 @@ class PoolController:
                 if kept is not None:
                     yield one.uid, kept
 
-    def _standing(self, pool: str) -> Iterator[StandingQuota]:
+    def _standing(self, pool: Pool) -> Iterator[StandingQuota]:
         """List the quotas that hold GPUs of the pool, as they are or are about to be."""
-        rising = dict(self._raises.of_pool(pool))
-        for entry in self._world.quotas.by("pool", pool):
+        rising = dict(self._raises.of_pool(pool.name))
+        for entry in self._world.quotas.by("pool", pool.name):
             quota = entry.value
             if quota.tier in {Tier.GUARANTEED, Tier.RESERVED}:
                 key = QuotaKey(entry.key.namespace, quota.tier)
                 hard = max(quota.hard, quota.enforced, rising.pop(key, 0))
-                yield StandingQuota(key, hard, quota.used)
+                late = self._decisions.overdue.of(key.namespace, entry.key.name, pool.spec.resourceName)
+                yield StandingQuota(key, hard, max(quota.used, late))
         for (namespace, tier), hard in rising.items():
             yield StandingQuota(QuotaKey(namespace, tier), hard, 0)
 

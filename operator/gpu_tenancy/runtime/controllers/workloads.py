@@ -18,6 +18,7 @@ from gpu_tenancy.reconcile.drain import (
     Phase,
     PodFacts,
     Remainder,
+    overdue,
     plan_drain,
     plan_jobs,
     remainder,
@@ -87,6 +88,7 @@ class WorkloadController:
             return
         shut = self._shut(name, owner)
         if shut is not None:
+            self._note_overdue(name, {})
             await self._empty(name, owner, shut)
             return
         self._remainders.replace(name, None)
@@ -149,6 +151,7 @@ class WorkloadController:
         """Look for pods that have to go, if there can be any."""
         limits = list(self._limits(name, reservations))
         if not (name in self._vacated or self._is_full(name, limits) or _anyone_leaves(phases)):
+            self._note_overdue(name, {})
             return
         pods = [
             PodFacts.of(raw)
@@ -159,12 +162,19 @@ class WorkloadController:
             priority_class(pool, Tier.RESERVED): spec.reservations.maximumOverrun
             for pool, spec in self._world.pool_specs().items()
         }
-        plan = plan_drain(DrainView(phases, jobs, pods, limits, overruns), self._clock.now())
+        view, now = DrainView(phases, jobs, pods, limits, overruns), self._clock.now()
+        plan = plan_drain(view, now)
         self._vacated.discard(name)
         if plan.wake is not None:
             self._vacated.add(name)
         self._engine.alarms.set(Key(Topic.WORKLOADS, name), plan.wake)
         await self._executor.execute(plan)
+        self._note_overdue(name, overdue(view, now))
+
+    def _note_overdue(self, namespace: str, held: Mapping[tuple[str, str], int]) -> None:
+        """Have pools decide anew whose GPUs are held, or not any more, by pods that should be gone."""
+        for pool in self._decisions.overdue.replace(namespace, held):
+            self._engine.queue.add(Key(Topic.POOL, pool))
 
     def _phase(self, reservation: Reservation | Broken) -> Phase:
         verdict = self._decisions.verdict(reservation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,8 +84,13 @@ def binding(namespace: str, name: str, role: str, user: str) -> Call:
 
 
 def render(cluster: ControlPlane, *options: str, chart: str = CHART) -> list[dict[str, Any]]:
-    text = cluster.helm("template", OPERATOR, chart, "--namespace", SYSTEM_NAMESPACE, *options)
-    return [document for document in yaml.safe_load_all(text) if document]
+    text = _rendered(cluster, chart, *options)
+    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
+
+
+@cache
+def _rendered(cluster: ControlPlane, chart: str, *options: str) -> str:
+    return cluster.helm("template", OPERATOR, chart, "--namespace", SYSTEM_NAMESPACE, *options)
 
 
 def kinds(documents: list[dict[str, Any]]) -> set[str]:

@@ -10,6 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Many processes start, and each would compile the same again if none were allowed to keep it.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Much of their time is waiting, so more of them than cores run side by side. What shares a control plane is with one
 # process (tests/conftest.py says what does); what takes longest comes first.
 SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -403,6 +403,36 @@ def test_spot_leaves_an_exclusive_node_at_the_start_and_a_guaranteed_pod_never_d
         eventually(lambda node=node: mark(cluster, node, "alone") == (None, []))
 
 
+def test_what_is_promised_on_own_nodes_is_not_taken_on_those_of_others(cluster: Cluster) -> None:
+    cluster.apply(renting("twofold"))
+    ready(cluster, "twofold")
+    cluster.apply(
+        reservation("own", "twofold", 8, soon(1), 600, exclusivity="Node"),
+        reservation("any", "twofold", 4, soon(1), 600),
+    )
+    for name in ("own", "any"):
+        cluster.until("gres", name, "Active", "True", "twofold")
+
+    def of(name: str, reservation: str, gpus: int) -> dict[str, Any]:
+        return pod(name, "twofold", gpus, **{"gpu-tenancy.dev/reservation": reservation})
+
+    # One quota counts all reservations of a pool, so it lets them in.
+    eventually(lambda: hard(cluster, "twofold", "gpu-b200-reserved") == "12")
+    cluster.create(of("right", "any", 4))
+    running(cluster, "right", "twofold")
+    cluster.create(of("too-many", "any", 4), of("unheard-of", "nowhere", 4))
+
+    eventually(lambda: not alive(cluster, "too-many", "twofold") and not alive(cluster, "unheard-of", "twofold"))
+    assert alive(cluster, "right", "twofold")
+    eventually(lambda: cluster.get("pod", "too-many", "twofold") is None, lambda: "it is still leaving")
+    cluster.create(of("at-home", "own", 8))
+    running(cluster, "at-home", "twofold")
+    time.sleep(3)
+    assert alive(cluster, "at-home", "twofold")
+    assert alive(cluster, "right", "twofold")
+    leave(cluster, "twofold")
+
+
 def test_a_node_of_its_own_that_fails_is_replaced_and_cleaned_up(cluster: Cluster) -> None:
     cluster.apply(renting("replaced"))
     ready(cluster, "replaced")

@@ -140,6 +140,21 @@ def test_the_youngest_pods_go_when_a_reservation_became_smaller() -> None:
     assert plan_drain(view(ACTIVE, pods=(old,), limits=(limit,)), END) == Plan()
 
 
+def test_what_is_promised_on_own_nodes_is_not_used_up_on_those_of_others() -> None:
+    old, young = POD, replace(POD, name="q", uid="v", created="2026-12-01T11:00:00Z")
+    own = replace(POD, name="r", uid="w", reservation="solo", created="2026-12-01T11:30:00Z")
+    in_all = Limit("gpu-b200-reserved", "nvidia.com/gpu", 8)
+    phases = {"night": ACTIVE, "solo": ACTIVE}
+    limits = (in_all, replace(in_all, hard=4, elsewhere=frozenset({"solo"})))
+
+    assert plan_drain(DrainView(phases, (), (old, young), limits[:1]), END) == Plan()
+    assert plan_drain(DrainView(phases, (), (old, own), limits), END) == Plan()
+    for in_all_there_is in (8, 4):
+        both = (replace(in_all, hard=in_all_there_is), limits[1])
+        plan = plan_drain(DrainView(phases, (), (old, young), both), END)
+        assert plan.operations == (Delete(young.ref, "v", 30),)
+
+
 def test_a_job_is_read_by_the_label_of_its_pods() -> None:
     raw = {
         "metadata": {"namespace": "lab", "name": "train", "annotations": {"gpu-tenancy.dev/resumed-for": "uid/1"}},

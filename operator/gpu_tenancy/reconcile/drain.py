@@ -131,11 +131,21 @@ class PodFacts:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a reserved quota of the namespace allows now: `hard` of `resource` for pods of `priority_class`."""
+    """What is promised to the namespace now: `hard` of `resource` for pods of `priority_class`.
+
+    One quota counts all reservations of a pool. So those whose pods have nodes of their own are named in `elsewhere` where
+    the limit is what is promised to the others: else these would use it up on nodes that are promised to somebody else.
+    """
 
     priority_class: str
     resource: str
     hard: int
+    elsewhere: frozenset[str] = frozenset()
+
+    def counts(self, pod: PodFacts) -> bool:
+        """Say whether a pod uses some of it."""
+        fits = pod.priority_class == self.priority_class and self.resource in pod.gpus
+        return fits and pod.reservation not in self.elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +156,7 @@ class DrainView:
         phases: the namespace's reservations by name; a name that is missing is a reservation that is gone.
         jobs: the Jobs whose pods carry a reservation's label.
         pods: the pods that do, or that count against a reserved quota.
-        limits: what the reserved quotas allow now.
+        limits: what is promised of each pool now, in all and to those without nodes of their own.
         shut: the drain of the tenant, if it is being drained: then `jobs` and `pods` are all that there are, and all go.
         overruns: by priority class, how long after it should be gone a pod is deleted by force; zero for never.
     """
@@ -298,10 +308,10 @@ def _dismiss(pod: PodFacts, phase: Phase | None, now: datetime) -> list[Operatio
 
 
 def _excess(pods: Sequence[PodFacts], limits: Sequence[Limit]) -> list[PodFacts]:
-    """Pick the youngest pods beyond what a quota allows: those of a reservation that became smaller."""
-    excess = []
+    """Pick the youngest pods beyond what is promised: those of a reservation that became smaller, or has other nodes."""
+    excess: list[PodFacts] = []
     for limit in limits:
-        counted = [pod for pod in pods if pod.priority_class == limit.priority_class and limit.resource in pod.gpus]
+        counted = [pod for pod in pods if limit.counts(pod) and pod not in excess]
         used = sum(pod.gpus[limit.resource] for pod in counted)
         for pod in reversed(counted):
             if used <= limit.hard:

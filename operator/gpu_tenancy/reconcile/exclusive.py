@@ -130,12 +130,16 @@ def claims(reservation: Stored) -> Iterator[tuple[str, Claim]]:
                 yield name, Claim(accepted, reservation.namespace, reservation.name, start)
 
 
+def apart(reservation: Stored) -> bool:
+    """Say whether a reservation has nodes of its own, or will have."""
+    return reservation.spec.exclusivity != "None" if isinstance(reservation, Resource) else any(claims(reservation))
+
+
 def named(reservations: Iterable[Stored]) -> tuple[str, ...]:
     """Name those of a namespace's reservations whose pods run on nodes of their own, and nowhere else."""
     begins = []
     for one in reservations:
         over = any(each.type == "Ready" and each.reason == State.COMPLETED for each in one.status.conditions)
-        wants = one.spec.exclusivity != "None" if isinstance(one, Resource) else any(claims(one))
-        if wants and one.status.window is not None and not over:
+        if apart(one) and one.status.window is not None and not over:
             begins.append((one.status.window.start, one.name))
     return tuple(sorted(name for _, name in sorted(begins)[:MOST_NAMED]))

@@ -9,7 +9,7 @@ from gpu_tenancy.domain.promises import QuotaKey
 from gpu_tenancy.domain.residency import Placement
 from gpu_tenancy.reconcile.demand import Missing
 from gpu_tenancy.reconcile.drain import JobFacts
-from gpu_tenancy.reconcile.exclusive import claims
+from gpu_tenancy.reconcile.exclusive import apart, claims
 from gpu_tenancy.reconcile.reservations import basis
 from gpu_tenancy.render.cluster_network_policy import tenant_of
 from gpu_tenancy.render.network_policy import is_peering
@@ -256,8 +256,16 @@ class Controllers:
                 self._queue.add_after(Key(Topic.POOL, pool), COUNT)
                 if new is not None and new.value.tier is Tier.RESERVED:
                     self._queue.add_after(Key(Topic.RESERVATIONS, pool), TELL)
-        if new is not None and new.value.tier is Tier.RESERVED and new.value.used > new.value.hard:
-            self._add(Topic.WORKLOADS, [key.namespace])
+        if new is not None and new.value.tier is Tier.RESERVED:
+            if new.value.used > new.value.hard:
+                self._add(Topic.WORKLOADS, [key.namespace])
+            elif new.value.used > (0 if old is None else old.value.used) and self._sits_apart(key.namespace):
+                # Whose pods these are only they tell, and the quota is raised a moment before they are there.
+                self._queue.add_after(Key(Topic.WORKLOADS, key.namespace), TELL)
+
+    def _sits_apart(self, namespace: str) -> bool:
+        """Say whether some reservation of the namespace has nodes of its own."""
+        return any(apart(entry.value) for entry in self._world.reservations.by("namespace", namespace))
 
     def _matters(self, pool: str, namespace: str, old: Entry[Quota] | None, new: Entry[Quota] | None) -> bool:
         """Say whether a quota gives way to others, is used otherwise, or allows what its pool has not allotted.

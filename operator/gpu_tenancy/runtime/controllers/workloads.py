@@ -5,6 +5,7 @@ Pods are not watched. They are listed when somebody may have to go, until nobody
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +24,7 @@ from gpu_tenancy.reconcile.drain import (
     plan_jobs,
     remainder,
 )
+from gpu_tenancy.reconcile.exclusive import apart
 from gpu_tenancy.reconcile.suspension import drain_phase
 from gpu_tenancy.runtime.executor import ExecutionError
 from gpu_tenancy.runtime.keys import Key, Topic
@@ -200,15 +202,19 @@ class WorkloadController:
                 continue
             if self._decisions.of(quota.pool) is None or quota.pool in unread:
                 continue  # not all is known of what is promised, so nobody is known to be too many
-            promised = sum(
-                verdict.ledger.gpus
+            promised = {
+                reservation.name: verdict.ledger.gpus
                 for reservation in reservations
                 if pool_of(reservation) == quota.pool
                 and (verdict := self._decisions.verdict(reservation)) is not None
                 and verdict.ledger is not None
                 and _state(verdict) == "active"
-            )
-            yield Limit(priority_class(quota.pool, Tier.RESERVED), pool.resourceName, promised)
+            }
+            limit = Limit(priority_class(quota.pool, Tier.RESERVED), pool.resourceName, sum(promised.values()))
+            yield limit
+            if elsewhere := promised.keys() & {one.name for one in reservations if apart(one)}:
+                left = limit.hard - sum(promised[name] for name in elsewhere)
+                yield replace(limit, hard=left, elsewhere=frozenset(elsewhere))
 
     def _is_full(self, namespace: str, limits: list[Limit]) -> bool:
         for limit in limits:

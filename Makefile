@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # process (tests/conftest.py says what does); what takes longest comes first.
 SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 CLUSTER_TESTS := $(BIN)/pytest $(SIDE_BY_SIDE) tests/security tests/cluster
-IMPURE_TESTS := tests/unit/test_{adapters,demo,docs,kube,localcluster,observability,runtime}*.py
+IMPURE_TESTS := tests/unit/test_{adapters,crd_files,demo,docs,kube,localcluster,observability,runtime}*.py
 
 NODES ?= 64
 KUBERNETES ?= 1.36

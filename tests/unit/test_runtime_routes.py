@@ -120,6 +120,11 @@ def test_a_quota_that_is_gone_makes_room_unless_it_comes_again_soon():
     assert gone[POOL] == pytest.approx(COUNT, abs=0.05)
 
 
+def test_a_quota_that_allows_nothing_takes_nothing_though_nothing_was_allotted_to_it():
+    assert queued(observes(quota(1, 0, 0, tier="guaranteed")))[POOL] == pytest.approx(COUNT, abs=0.05)
+    assert queued(observes(quota(1, 1, 0, tier="guaranteed")))[POOL] == pytest.approx(SETTLE, abs=0.05)
+
+
 def test_of_reservations_something_is_to_be_said_only_when_their_own_quotas_change():
     assert RESERVATIONS in queued(observes(quota(1, 8, 8)))
     assert RESERVATIONS not in queued(observes(quota(1, 0, 0, tier="guaranteed")))

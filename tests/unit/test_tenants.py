@@ -121,12 +121,17 @@ def test_nobody_has_access_before_the_quotas_count(cluster):
     assert binding_ref("train", "gpu-tenancy-owner") in cluster.objects
 
 
-def test_access_that_had_begun_is_restored_at_once(provisioned):
+def test_access_that_had_begun_is_restored_at_once_when_gpus_are_limited_again(provisioned):
     provisioned.counting = False
-    for ref in (quota_ref("train", "gpu-other"), binding_ref("train", "gpu-tenancy-owner")):
+    limits = ("gpu-b200-guaranteed", "gpu-b200-spot", "gpu-other")
+    others = [quota_ref("train", "gpu-tenancy-base"), policy_ref("train", "gpu-tenancy-default-deny")]
+    for ref in (*(quota_ref("train", name) for name in limits), *others, binding_ref("train", "gpu-tenancy-owner")):
         del provisioned.objects[ref]
     plan = provisioned.plan("neura")
-    assert position(plan, "ResourceQuota", "gpu-other") < position(plan, "RoleBinding", "gpu-tenancy-owner")
+    access = position(plan, "RoleBinding", "gpu-tenancy-owner")
+    assert all(position(plan, "ResourceQuota", name) < access for name in limits)
+    # Else the base quota would be charged with each object by itself, which is a write more for each of them.
+    assert {position(plan, ref.kind, ref.name) for ref in others} == {access}
 
 
 def test_the_status_comes_last_in_a_stage_of_its_own(cluster):

@@ -115,7 +115,7 @@ def compare(
             work.waiting = True
         else:
             repair = steady and ref not in new and _stood(ref, standing)
-            work.operations.append(_create(ref, manifest, repair=repair))
+            work.operations.append((_step(ref, steady=steady), Create(manifest, repair=repair)))
     for ref, present in standing.items():
         if ref not in wanted and ref.kind in expendable and not present.observed.deleting:
             repair = steady and quota_of(ref.name) is None and not is_peering(ref.name)
@@ -159,10 +159,12 @@ def _stood(ref: Ref, standing: Mapping[Ref, Standing]) -> bool:
     return closing is not None and ref.name in not_in(closing.manifest)
 
 
-def _create(ref: Ref, manifest: Manifest, *, repair: bool) -> tuple[Step, Operation]:
-    if ref.kind == BINDING:
-        return Step.ACCESS, Create(manifest, repair=repair)
-    return Step.AROUND if quota_of(ref.name) is None else Step.MORE, Create(manifest, repair=repair)
+def _step(ref: Ref, *, steady: bool) -> Step:
+    """Say when an object is created: access last, and where it had begun as soon as GPUs are limited again."""
+    if ref.kind == BINDING and not steady:
+        return Step.ACCESS
+    limits_gpus = quota_of(ref.name) is not None or (ref.name == CLOSING_QUOTA and steady)
+    return Step.MORE if limits_gpus else Step.AROUND
 
 
 def update(present: Standing, manifest: Manifest, patch: Manifest, *, steady: bool) -> tuple[Step, Operation]:

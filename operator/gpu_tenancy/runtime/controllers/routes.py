@@ -280,7 +280,7 @@ class Controllers:
         used, held = (0, 0) if old is None else (old.value.used, old.value.held)
         if new.value.used != used:
             return True
-        allotted = decision.allotments.get(QuotaKey(namespace, new.value.tier), -1)
+        allotted = decision.allotments.get(QuotaKey(namespace, new.value.tier), 0)
         return new.value.tier is not Tier.SPOT and not held <= new.value.held <= allotted
 
     def _child_changed(self, key: ObjectKey, _old: Entry[Any] | None, _new: Entry[Any] | None) -> None:

@@ -21,12 +21,15 @@ control plane and with all of that in place:
 
 3. Children of all kinds, chosen at random, are deleted at once while the operator runs, and the clock runs from the
    first DELETE until the witness has seen all of them again. For the floor the operator is stopped, the same children
-   are deleted, and plain POSTs bring them back. This alternates too.
+   are deleted, and plain POSTs bring them back. This alternates too. The clock of the operator runs while the API
+   server deletes, that of the floor does not; so it is also told how long the deletions took, and what comes of them
+   when each child is created by a plain POST as soon as a watch tells that it is gone.
 4. The operator is stopped and started. It is steady when its caches are complete, nothing waits in its queue, and for
    a second it has neither asked the API server for anything nor reconciled anything; the second is not counted.
 
 5. GPU reservations, one of each tenant, whose windows start at the same second, are accepted before. From that second
-   on the clock runs until the administrator's watch tells of the raise of each quota.
+   on the clock runs until the administrator's watch tells of the raise of each quota. For the floor the operator is
+   stopped, the same quotas are lowered, and plain PATCHes raise them.
 6. A tenant's editor creates pods, one after the other: batches with the policies in force, and in turn batches of the
    same pods, which need no filling in, without them.
 

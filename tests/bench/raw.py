@@ -31,12 +31,23 @@ class Call(NamedTuple):
     method: str
     path: str
     body: bytes | None = None
+    content_type: str = "application/json"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What it says of its body."""
+        return {"Content-Type": self.content_type}
 
 
 def post(manifest: Manifest) -> Call:
     """Make the request that creates an object."""
     resource = RESOURCES.of(manifest["apiVersion"], manifest["kind"])
     return Call("POST", resource.path(manifest["metadata"].get("namespace", "")), orjson.dumps(manifest))
+
+
+def patch(resource: Resource, namespace: str, name: str, body: Manifest) -> Call:
+    """Make the request that sends a merge patch."""
+    return Call("PATCH", resource.path(namespace, name), orjson.dumps(body), "application/merge-patch+json")
 
 
 def delete_all(resource: Resource, namespace: str, selector: str) -> Call:
@@ -48,7 +59,7 @@ def delete_all(resource: Resource, namespace: str, selector: str) -> Call:
 async def connect(kubeconfig: Path) -> AsyncIterator[Raw]:
     """Connect as whom a kubeconfig says."""
     access = await Credentials.from_kubeconfig(kubeconfig).access()
-    headers = {**access.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
+    headers = {**access.headers, "Accept-Encoding": "identity"}
     connector = aiohttp.TCPConnector(ssl=access.ssl or False, limit=0)
     async with aiohttp.ClientSession(access.server, headers=headers, connector=connector) as session:
         yield Raw(session)
@@ -77,7 +88,7 @@ class Raw:
 
     async def ask(self, call: Call) -> Any:
         """Send a request and give what the API server answers, be it a refusal."""
-        async with self._session.request(call.method, call.path, data=call.body) as response:
+        async with self._session.request(call.method, call.path, data=call.body, headers=call.headers) as response:
             return orjson.loads(await response.read())
 
     async def send(self, groups: Iterable[Sequence[Call]], concurrency: int) -> float:
@@ -105,7 +116,7 @@ class Raw:
 
     async def _done(self, call: Call) -> bool:
         """Send a request and say whether it need not be sent again."""
-        async with self._session.request(call.method, call.path, data=call.body) as response:
+        async with self._session.request(call.method, call.path, data=call.body, headers=call.headers) as response:
             answer = await response.read()
             if response.ok:
                 return True

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench.measures import (
     Provisioned,
+    Repaired,
     Restarted,
     Written,
     at_rest,
     choose,
     provision,
     repair_plainly,
+    replace_plainly,
     restart,
     see_repaired,
     write_plainly,
@@ -25,7 +27,7 @@ from bench.measures import (
 from bench.pods import Created, create_pods, declare_tenant
 from bench.report import Figure
 from bench.site import NAMESPACES_PER_TENANT, add_nodes, fresh_site, tenants
-from bench.windows import open_windows, p99
+from bench.windows import open_windows, p99, raise_plainly
 from bench.witness import CHILDREN
 
 if TYPE_CHECKING:
@@ -81,11 +83,13 @@ class Results:
     provisioned: list[Provisioned] = field(default_factory=list)
     written: list[Written] = field(default_factory=list)
     deleted: str = ""
-    repaired: list[float] = field(default_factory=list)
+    repaired: list[Repaired] = field(default_factory=list)
     rewritten: list[float] = field(default_factory=list)
+    replaced: list[Repaired] = field(default_factory=list)
     restarted: list[Restarted] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
+    plain_lags: list[float] = field(default_factory=list)
     pods: Created = field(default_factory=lambda: Created([], []))
 
     def figures(self, size: Size) -> list[Figure]:
@@ -97,6 +101,7 @@ class Results:
         seconds = [one.seconds for one in self.provisioned]
         what = f"{size.tenants} tenants, {namespaces} namespaces, {objects:,} objects"
         again = [one.seconds for one in self.restarted]
+        back = [one.back for one in self.repaired]
         return [
             Figure(f"provision {what}", seconds, "s", [one.seconds for one in self.written], PROVISION_RATIO),
             Figure(
@@ -112,8 +117,11 @@ class Results:
                 "restart, nothing changed: new versions", [len(one.changed) for one in self.restarted], "", target=0
             ),
             Figure("restart, nothing changed: steady", again, "s", target=RESTART_SECONDS, below=True),
-            Figure(f"drift, {self.deleted}: all back", self.repaired, "s", self.rewritten, REPAIR_RATIO),
+            Figure(f"drift, {self.deleted}: all back", back, "s", self.rewritten, REPAIR_RATIO),
+            Figure("drift: the deletions alone", [one.deleted for one in self.repaired], "s"),
+            Figure("drift: against plain POSTs as each is gone", back, "s", [one.back for one in self.replaced]),
             Figure(f"{windows}: lag, p99", [p99(self.lags)], "s", target=LAG_SECONDS, below=True),
+            Figure(f"{windows}: against plain PATCHes", [p99(self.lags)], "s", [p99(self.plain_lags)]),
             Figure(f"{windows}: early", [sum(lag < 0 for lag in self.lags)], "", target=0),
             Figure(f"{pods} pods created, p50", self.pods.fenced, "ms", self.pods.unfenced, POLICY_RATIO),
         ]
@@ -174,6 +182,8 @@ def _disturb(site: Site, provisioned: Provisioned, size: Size, results: Results,
         site.stop_operator()
         say("plain POSTs of the same")
         results.rewritten.append(asyncio.run(repair_plainly(site, children)))
+        say("plain POSTs of each that is gone")
+        results.replaced.append(asyncio.run(replace_plainly(site, children)))
         site.operator.start()
     for _ in range(size.repeats):
         at_rest(site.operator)
@@ -182,8 +192,11 @@ def _disturb(site: Site, provisioned: Provisioned, size: Size, results: Results,
     say(f"{size.tenants} windows start at the same second")
     add_nodes(site, size.tenants)
     results.lags = asyncio.run(open_windows(site, tenants(size.tenants)))
-    say("pods are created with the policies and without")
     declare_tenant(site)
+    at_rest(site.operator)
     site.stop_operator()
+    say("plain PATCHes of the same quotas")
+    results.plain_lags = asyncio.run(raise_plainly(site, tenants(size.tenants)))
+    say("pods are created with the policies and without")
     results.pods = asyncio.run(create_pods(site, size.batches, size.pods))
     site.operator.start()

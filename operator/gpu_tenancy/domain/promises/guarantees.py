@@ -116,6 +116,8 @@ class Guarantees:
 
     def _wishes(self, claim: _Claim, after: int, until: int) -> Iterator[Wish]:
         """Give the wishes for a tenant's GPUs from one number to another, as they are handed out one by one."""
+        if after >= until:
+            return
         begin = 0
         for namespace, gpus in hand_out(claim.grant, claim.backed + claim.more, self._used, self._node):
             end = begin + gpus

@@ -279,7 +279,7 @@ class PoolController:
             quota, namespace = entry.value, entry.key.namespace
             if quota.tier is Tier.RESERVED:
                 allowed[namespace], used[namespace] = quota.enforced, quota.used
-            elif quota.tier is not None:
+            elif quota.tier is not None and quota.used:
                 owner = self._world.owner(namespace)
                 held[owner] = held[owner].plus(Amounts(**{quota.tier.value: quota.used}), 1)
         return Reading(bookings, allowed, used, held)

@@ -116,6 +116,34 @@ async def test_a_delayed_key_comes_after_its_time_and_the_earliest_wish_counts()
     assert await take(queue) is None
 
 
+async def test_a_rush_puts_a_key_off_until_it_is_over_or_patience_ends():
+    queue: WorkQueue[str] = WorkQueue()
+    began = asyncio.get_running_loop().time()
+    for _ in range(6):
+        queue.add_in_calm("short", 0.3, 60)
+        queue.add_in_calm("long", 0.3, 0.1)
+        await asyncio.sleep(0.03)
+    assert [await take(queue), await take(queue)] == ["long", None]
+    assert await queue.get() == "short"
+    assert asyncio.get_running_loop().time() - began >= 0.45
+    assert await take(queue) is None
+
+
+async def test_a_key_that_is_looked_at_in_a_rush_is_not_looked_at_after_it_again():
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add_in_calm("a", 0.02, 60)
+    queue.add("a")
+    assert await take(queue) == "a"
+    queue.done("a")
+    await asyncio.sleep(0.04)
+    assert await take(queue) is None
+    queue.add_in_calm("a", 0.02, 60)
+    await queue.shut_down()
+    await asyncio.sleep(0.04)
+    with pytest.raises(QueueShutDownError):
+        await queue.get()
+
+
 async def test_a_key_that_fails_waits_longer_each_time_up_to_the_cap_until_it_is_forgotten():
     queue: WorkQueue[str] = WorkQueue(backoff=Backoff(base=1, cap=6), jitter=longest_jitter)
     assert [queue.retry("a") for _ in range(5)] == [1, 2, 4, 6, 6]

@@ -71,13 +71,13 @@ def queued(
         for one in before:
             one(world)
         queue = engine.queue
-        for timer in queue._timers.values():
-            timer.cancel()
         queue._timers.clear()
+        queue._rushes.clear()
         queue._waiting.clear()
         change(world)
         now = asyncio.get_running_loop().time()
-        later = {key: timer.when() - now for key, timer in queue._timers.items()}
+        timers = {key: rush.timer for key, rush in queue._rushes.items()} | queue._timers
+        later = {key: timer.when() - now for key, timer in timers.items()}
         return dict.fromkeys(queue._waiting, 0.0) | later
 
     return asyncio.run(run())

@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -37,6 +37,13 @@ class Backoff:
         return min(self.cap, self.base * 2.0 ** min(failures, 32)) * jitter()
 
 
+class _Rush(NamedTuple):
+    """Until when a rush may put off a look, by the loop's time, and the timer that ends it."""
+
+    until: float
+    timer: asyncio.TimerHandle
+
+
 class WorkQueue(Generic[K]):
     """A deduplicating queue of keys for workers in one event loop.
 
@@ -64,6 +71,7 @@ class WorkQueue(Generic[K]):
         self._active: set[K] = set()
         self._resting: dict[K, asyncio.TimerHandle] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._rushes: dict[K, _Rush] = {}
         self._failures: dict[K, int] = {}
         self._closed = False
         self._idle = asyncio.Event()
@@ -94,6 +102,22 @@ class WorkQueue(Generic[K]):
             pending.cancel()
         self._timers[key] = loop.call_later(seconds, self._add_now, key)
 
+    def add_in_calm(self, key: K, seconds: float, patience: float) -> None:
+        """Add the key once a rush is over, unless it is looked at in between.
+
+        Args:
+            key: what changes in the rush.
+            seconds: the rush is over when nobody has asked for this for so long.
+            patience: seconds after which the key is added all the same.
+        """
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        rush = self._end_rush(key)
+        until = now + patience if rush is None else rush.until
+        self._rushes[key] = _Rush(until, loop.call_at(min(now + seconds, until), self._calmed, key))
+
     def retry(self, key: K, retry_after: float | None = None) -> float:
         """Add the key again after a failure, and tell in how many seconds.
 
@@ -122,6 +146,7 @@ class WorkQueue(Generic[K]):
             self._push(None)  # for the next worker
             raise QueueShutDownError
         self._waiting.discard(key)
+        self._end_rush(key)
         self._active.add(key)
         self._idle.clear()
         return key
@@ -142,9 +167,10 @@ class WorkQueue(Generic[K]):
         Keys that wait are dropped: whoever comes next looks at everything anyway, and sooner if it need not wait.
         """
         self._closed = True
-        for timer in (*self._timers.values(), *self._resting.values()):
+        for timer in (*self._timers.values(), *self._resting.values(), *(rush.timer for rush in self._rushes.values())):
             timer.cancel()
         self._timers.clear()
+        self._rushes.clear()
         self._waiting.clear()
         self._push(None)
         await self._idle.wait()
@@ -152,6 +178,16 @@ class WorkQueue(Generic[K]):
     def _add_now(self, key: K) -> None:
         del self._timers[key]
         self.add(key)
+
+    def _calmed(self, key: K) -> None:
+        del self._rushes[key]
+        self.add(key)
+
+    def _end_rush(self, key: K) -> _Rush | None:
+        rush = self._rushes.pop(key, None)
+        if rush is not None:
+            rush.timer.cancel()
+        return rush
 
     def _rested(self, key: K) -> None:
         del self._resting[key]

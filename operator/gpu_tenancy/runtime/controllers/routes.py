@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 # A burst of changes (a rack comes up, a hundred pods start) is worth one decision, not a hundred.
 SETTLE = 0.1
-# What only has to be counted, or said in a status, may wait until a rush is over.
-COUNT = 1.0
+# What only has to be counted, or said in a status, may wait until a rush is over, or has gone on for that long.
+COUNT, LONGEST_RUSH = 1.0, 5.0
 # To look at everything is more work.
 AUDIT_AFTER = 5.0
 
@@ -128,6 +128,9 @@ class Controllers:
             if name:
                 self._queue.add_after(Key(topic, name), SETTLE)
 
+    def _count(self, pool: str) -> None:
+        self._queue.add_in_calm(Key(Topic.POOL, pool), COUNT, LONGEST_RUSH)
+
     def _catalogue_changed(self) -> None:
         """Everything may belong elsewhere: every node, pool and tenant is looked at."""
         for topic, store in (
@@ -159,7 +162,7 @@ class Controllers:
         if spec_changed(old, new):
             self._add(Topic.POOL, [key.name])
         else:
-            self._queue.add_after(Key(Topic.POOL, key.name), COUNT)
+            self._count(key.name)
 
     def _tenant_changed(self, key: ObjectKey, old: Entry[Any] | None, new: Entry[Any] | None) -> None:
         self._add(Topic.TENANT, [key.name])
@@ -233,7 +236,10 @@ class Controllers:
             # It changed hands: so do its reservations and its part of grants. For a new one the pool has reckoned with
             # its tenant's part already, and tenants come with many.
             for pool in self._pools_of(key.name):
-                self._queue.add_after(Key(Topic.POOL, pool), COUNT if old is None else SETTLE)
+                if old is None:
+                    self._count(pool)
+                else:
+                    self._add_soon(Topic.POOL, [pool])
         self._reconsider(self._peers.around(key.name))
 
     def _pools_of(self, namespace: str) -> set[str]:
@@ -253,7 +259,7 @@ class Controllers:
             if self._matters(pool, key.namespace, old, new):
                 self._add_soon(Topic.POOL, [pool])
             else:
-                self._queue.add_after(Key(Topic.POOL, pool), COUNT)
+                self._count(pool)
                 if new is not None and new.value.tier is Tier.RESERVED:
                     self._queue.add_after(Key(Topic.RESERVATIONS, pool), TELL)
         if new is not None and new.value.tier is Tier.RESERVED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -126,9 +127,21 @@ def test_a_quota_that_allows_nothing_takes_nothing_though_nothing_was_allotted_t
 
 
 def test_of_reservations_something_is_to_be_said_only_when_their_own_quotas_change():
-    assert RESERVATIONS in queued(observes(quota(1, 8, 8)))
+    assert queued(observes(quota(1, 8, 8)))[RESERVATIONS] == pytest.approx(TELL, abs=0.05)
     assert RESERVATIONS not in queued(observes(quota(1, 0, 0, tier="guaranteed")))
     assert RESERVATIONS not in queued(observes(quota(1, 8, 8, tier="spot")))
+
+
+def test_while_quotas_are_being_counted_nothing_is_counted_or_told():
+    def rush(world: World) -> None:
+        world.quotas.observe(quota(2, 8, 8))
+        time.sleep(0.3)
+        world.quotas.observe(quota(3, 8, 0))
+        world.quotas.observe(quota(4, 8, 8))
+
+    keys = queued(rush, observes(quota(1, 8, 0)))
+    assert keys[POOL] == pytest.approx(COUNT, abs=0.05)
+    assert keys[RESERVATIONS] == pytest.approx(TELL, abs=0.05)
 
 
 def test_what_a_reservation_asks_for_is_decided_at_once_and_what_is_said_of_it_only_told():

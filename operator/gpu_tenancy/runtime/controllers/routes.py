@@ -261,7 +261,7 @@ class Controllers:
             else:
                 self._count(pool)
                 if new is not None and new.value.tier is Tier.RESERVED:
-                    self._queue.add_after(Key(Topic.RESERVATIONS, pool), TELL)
+                    self._queue.add_in_calm(Key(Topic.RESERVATIONS, pool), TELL, LONGEST_RUSH)
         if new is not None and new.value.tier is Tier.RESERVED:
             if new.value.used > new.value.hard:
                 self._add(Topic.WORKLOADS, [key.namespace])

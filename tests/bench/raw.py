@@ -121,7 +121,7 @@ class Raw:
             if response.ok:
                 return True
             status = orjson.loads(answer)
-            # The API server counts the object in a quota that the controller-manager is just writing.
-            if status["reason"] == "Conflict" and status["details"]["kind"] == "resourcequotas":
+            # The API server counts the object in a quota that the controller-manager is just writing, or that is gone.
+            if status["reason"] in {"Conflict", "NotFound"} and status["details"]["kind"] == "resourcequotas":
                 return False
             raise RuntimeError(f"{call.method} {call.path}: {status['message']}")

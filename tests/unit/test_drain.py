@@ -17,6 +17,7 @@ from gpu_tenancy.reconcile.drain import (
     Phase,
     PodFacts,
     Remainder,
+    late,
     overdue,
     plan_drain,
     plan_jobs,
@@ -272,6 +273,12 @@ def test_what_late_pods_hold_is_theirs_as_long_as_they_are_looked_at(
     seen = DrainView({"night": OVER}, (), (pod,), overruns=overruns)
     assert sum(overdue(seen, END + timedelta(seconds=after)).values()) == held
     assert not overdue(replace(seen, phases={"night": ACTIVE}), END + timedelta(seconds=after)), "nobody looks again"
+
+
+def test_of_pods_of_which_nothing_else_is_known_the_late_ones_count() -> None:
+    pods = [LATE, POD, replace(LATE, forced=True), replace(LATE, finished=True), replace(LATE, name="other")]
+    assert sum(late(pods, END).values()) == 8
+    assert not late(pods, END - timedelta(seconds=1))
 
 
 def test_a_pod_that_was_deleted_by_force_says_so() -> None:

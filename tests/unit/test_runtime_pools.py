@@ -96,6 +96,13 @@ def observe(world: World) -> None:
     world.reservations.observe(stored("night", "train", spec=asked, status=status))
 
 
+def looked_around() -> Decisions:
+    """Begin as when no pod was found that should be gone."""
+    decisions = Decisions()
+    decisions.overdue.known = True
+    return decisions
+
+
 def controller(tools: Tools, fleet: Fleet, decisions: Decisions, raises: Raises) -> PoolController:
     quotas, reservations = QuotaWriter(tools, raises), ReservationController(tools, decisions)
     binder = Binder(tools, fleet)
@@ -106,7 +113,7 @@ def decided(meanwhile: Callable[[Raises], None]) -> tuple[int, int]:
     """Say what the reservation's quota is to allow, and how often pods were looked at."""
 
     async def run() -> tuple[int, int]:
-        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), Decisions()
+        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), looked_around()
         pods: Any = Pods(lambda: meanwhile(raises))
         executor: Any = Nothing()
         engine = Engine(clock, metrics)
@@ -155,7 +162,7 @@ class Noting:
 
 def test_one_that_cannot_be_read_says_so_also_where_its_pool_is_gone() -> None:
     async def run() -> list[Plan]:
-        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), Decisions()
+        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), looked_around()
         executor, pods = Noting(), Pods(lambda: None)
         tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))  # type: ignore[arg-type]
         fleet = Fleet(world, lambda *_: None, lambda: None)
@@ -178,7 +185,7 @@ WEEKLY = [
 @pytest.mark.parametrize("status", [{}, {"occurrences": WEEKLY}], ids=["once", "recurring"])
 def test_a_reservation_that_cannot_be_read_any_more_is_charged_once_keeps_its_nodes_and_ends(status) -> None:
     async def run() -> None:
-        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), Decisions()
+        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), looked_around()
         pods: Any = Pods(lambda: None)
         executor: Any = Nothing()
         tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))
@@ -243,7 +250,7 @@ def test_what_is_raised_during_a_look_at_pods_is_not_promised_again() -> None:
 
 def test_what_a_late_pod_holds_is_promised_to_nobody_though_its_quota_counts_it_no_longer() -> None:
     async def run() -> list[int]:
-        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), Decisions()
+        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), looked_around()
         executor, pods = Noting(), Pods(lambda: None)
         tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))  # type: ignore[arg-type]
         fleet = Fleet(world, lambda *_: None, lambda: None)
@@ -263,6 +270,22 @@ def test_what_a_late_pod_holds_is_promised_to_nobody_though_its_quota_counts_it_
         return allotted
 
     assert asyncio.run(run()) == [4, 8]
+
+
+def test_a_pool_promises_nothing_before_late_pods_were_looked_for() -> None:
+    async def run() -> list[int]:
+        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), Decisions()
+        executor, pods = Noting(), Pods(lambda: None)
+        tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))  # type: ignore[arg-type]
+        fleet = Fleet(world, lambda *_: None, lambda: None)
+        observe(world)
+        made = []
+        for decisions.overdue.known in (False, True):
+            await controller(tools, fleet, decisions, Raises(5)).reconcile("b200")
+            made.append(decisions.of("b200") is not None)
+        return made
+
+    assert asyncio.run(run()) == [False, True]
 
 
 class Contested:
@@ -295,7 +318,7 @@ def promised(names: frozenset[str], *, uncertain: bool = False) -> dict[str, lis
     """
 
     async def run() -> dict[str, list[dict[str, Any]]]:
-        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), Decisions()
+        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), looked_around()
         executor = Contested(world, names, uncertain=uncertain)
         executing: Any = executor
         pods: Any = Pods(lambda: None)
@@ -362,7 +385,7 @@ def opened(executor: Watching, **place: Any) -> set[QueueKey]:
     """Have a pool decide when a window has begun whose quota stands; say who is in line afterwards."""
 
     async def run() -> set[QueueKey]:
-        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), Decisions()
+        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), looked_around()
         executor.engine = Engine(clock, metrics)
         executing: Any = executor
         pods: Any = Pods(lambda: None)

@@ -70,10 +70,14 @@ def test_only_namespaces_with_pods_of_reservations_are_looked_at_more_closely() 
             world.namespaces.observe(
                 {"metadata": {"name": name, "uid": name, "resourceVersion": "1", "labels": labels}}
             )
-        workloads = WorkloadController(tools, Decisions(), Remainders())
+        engine.pools = lambda: ["b200"]
+        decisions = Decisions()
+        workloads = WorkloadController(tools, decisions, Remainders())
 
         await workloads.reconcile(EVERYWHERE)
-        assert engine.queue._waiting == {Key(Topic.WORKLOADS, "train"), Key(Topic.WORKLOADS, "foreign")}
+        looks = {Key(Topic.WORKLOADS, "train"), Key(Topic.WORKLOADS, "foreign")}
+        assert engine.queue._waiting == looks | {Key(Topic.POOL, "b200")}, "and pools wait no longer"
+        assert decisions.overdue.known
         for name in (*NAMESPACES, "foreign"):
             await workloads.reconcile(name)
         assert client.asked == ["", "train"]

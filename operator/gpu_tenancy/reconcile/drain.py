@@ -21,7 +21,7 @@ from gpu_tenancy.reconcile.demand import extended_resources
 from gpu_tenancy.reconcile.plan import Delete, Emit, Evict, Operation, Plan, Ref, Update, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 CHECK_AGAIN = timedelta(seconds=2)
 DEFAULT_GRACE = 30
@@ -128,6 +128,10 @@ class PodFacts:
         """The pod."""
         return Ref("v1", "Pod", self.namespace, self.name)
 
+    def is_late(self, now: datetime) -> bool:
+        """Say whether it should be gone by now, and nobody has deleted it by force."""
+        return self.leaving is not None and self.leaving <= now and not self.forced
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -228,12 +232,23 @@ def overdue(view: DrainView, now: datetime) -> Mapping[tuple[str, str], int]:
     Kubernetes counts a pod no longer in a quota when it is late by its grace period, and on its node until it is gone.
     What is deleted by force holds up nobody any more, nor does what is not looked at again.
     """
+    return _held(pod for pod, _ in _going(view) if pod.is_late(now) and _holds_up(pod, view, now))
+
+
+def late(pods: Iterable[PodFacts], now: datetime) -> Mapping[tuple[str, str], int]:
+    """Count the same of pods of which nothing else is known yet."""
+    return _held(pod for pod in pods if pod.is_late(now) and not pod.finished)
+
+
+def _holds_up(pod: PodFacts, view: DrainView, now: datetime) -> bool:
+    overrun = view.overruns.get(pod.priority_class, timedelta(0))
+    return not _force(pod, overrun, now) and bool(_look_again(pod, overrun, now))
+
+
+def _held(pods: Iterable[PodFacts]) -> Mapping[tuple[str, str], int]:
     held: Counter[tuple[str, str]] = Counter()
-    for pod, _ in _going(view):
-        overrun = view.overruns.get(pod.priority_class, timedelta(0))
-        late = pod.leaving is not None and pod.leaving <= now and not pod.forced
-        if late and not _force(pod, overrun, now) and _look_again(pod, overrun, now):
-            held.update({(pod.priority_class, resource): amount for resource, amount in pod.gpus.items()})
+    for pod in pods:
+        held.update({(pod.priority_class, resource): amount for resource, amount in pod.gpus.items()})
     return held
 
 

@@ -11,9 +11,14 @@ if TYPE_CHECKING:
 
 
 class Overdue:
-    """Amounts by namespace, priority class and resource, as they were when pods were last looked at."""
+    """Amounts by namespace, priority class and resource, as they were when pods were last looked at.
+
+    Attributes:
+        known: whether pods were looked at everywhere once, without which nobody may be promised anything more.
+    """
 
     def __init__(self) -> None:
+        self.known = False
         self._held: dict[str, Mapping[tuple[str, str], int]] = {}
 
     def of(self, namespace: str, priority_class: str, resource: str) -> int:

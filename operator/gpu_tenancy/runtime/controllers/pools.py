@@ -147,6 +147,8 @@ class PoolController:
             contested: what was just decided about reservations, by uid, and could not be written: they keep what their
                 status promises for now, so that nobody else waits for them.
         """
+        if not self._decisions.overdue.known:
+            return  # whoever looks for late pods queues every pool then
         contested = contested or {}
         entry, now = self._world.pools.get(name), self._clock.now()
         asking = list(self._world.reservations.by("pool", name))

@@ -5,6 +5,7 @@ Pods are not watched. They are listed when somebody may have to go, until nobody
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +20,7 @@ from gpu_tenancy.reconcile.drain import (
     Phase,
     PodFacts,
     Remainder,
+    late,
     overdue,
     plan_drain,
     plan_jobs,
@@ -105,11 +107,17 @@ class WorkloadController:
             raise failure
 
     async def _look_everywhere(self) -> None:
-        """Find the namespaces with pods of reservations, which may be gone."""
-        pages = self._client.list(POD, label_selector=RESERVATION_LABEL)
-        found = {raw["metadata"]["namespace"] async for page in pages for raw in page.items}
-        for namespace in found:
+        """Find the namespaces with pods of reservations, which may be gone; then pools decide, which wait for it."""
+        found: defaultdict[str, list[PodFacts]] = defaultdict(list)
+        async for page in self._client.list(POD, label_selector=RESERVATION_LABEL):
+            for raw in page.items:
+                found[raw["metadata"]["namespace"]].append(PodFacts.of(raw))
+        for namespace, pods in found.items():
+            self._decisions.overdue.replace(namespace, late(pods, self._clock.now()))
             self.vacate(namespace)
+        self._decisions.overdue.known = True
+        for pool in self._engine.pools():
+            self._engine.queue.add(Key(Topic.POOL, pool))
 
     def _shut(self, namespace: str, tenant: str) -> Phase | None:
         """Say how the tenant is being drained, if it is."""
@@ -171,7 +179,13 @@ class WorkloadController:
             self._vacated.add(name)
         self._engine.alarms.set(Key(Topic.WORKLOADS, name), plan.wake)
         await self._executor.execute(plan)
-        self._note_overdue(name, overdue(view, now))
+        if all(self._is_decided(one) for one in reservations):
+            self._note_overdue(name, overdue(view, now))
+
+    def _is_decided(self, reservation: Reservation | Broken) -> bool:
+        """Say whether it is known what a reservation has; until then its late pods count as they did at first."""
+        pool = pool_of(reservation)
+        return pool not in self._world.pool_specs() or self._decisions.of(pool) is not None
 
     def _note_overdue(self, namespace: str, held: Mapping[tuple[str, str], int]) -> None:
         """Have pools decide anew whose GPUs are held, or not any more, by pods that should be gone."""

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.raw import RESOURCES, connect, connect_to_store, delete_all, post
 from bench.site import CONCURRENCY, NAMESPACES_PER_TENANT
 from bench.witness import CHILDREN, Witness, watching
+from cluster.operating import NAMESPACE as SYSTEM_NAMESPACE
 from gpu_tenancy.domain.naming import MANAGED_SELECTOR
 from gpu_tenancy.reconcile.plan import Ref
 
@@ -291,12 +292,16 @@ def at_rest(operator: OperatorProcess) -> float:
 
 
 def _versions(site: Site) -> dict[str, str]:
-    """Read the version of everything that the operator writes; nodes report by themselves, so theirs mean nothing."""
+    """Read the version of everything that the operator writes.
+
+    Nodes report by themselves, and the chart's own quota is counted sometime, so theirs mean nothing.
+    """
     kinds = ("namespaces", *(one.plural for one in CHILDREN), "priorityclasses", "itn", "pool", "reg", "gres")
     return {
         f"{kind} {one['metadata'].get('namespace', '')}/{one['metadata']['name']}": one["metadata"]["resourceVersion"]
         for kind in kinds
         for one in site.cluster.list(kind)
+        if one["metadata"].get("namespace") != SYSTEM_NAMESPACE
     }
 
 

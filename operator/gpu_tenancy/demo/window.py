@@ -199,7 +199,8 @@ async def close_window(world: World) -> str:
     )
     if late := [what for what, when in seen.items() if when > end + ON_TIME]:
         raise NotObserved(", ".join(f"{what} {_relative(seen[what], end)} the end" for what in late))
-    await eventually("not active any more", lambda: _condition(world, "Active", status="False"), within=5)
+    # It is told after the end, and the quota was closed some seconds before.
+    await eventually("not active any more", lambda: _condition(world, "Active", status="False"), within=15)
     return ", ".join(f"{what} {_relative(when, end)}" for what, when in seen.items()) + f" the end at {end:%H:%M:%S}"
 
 

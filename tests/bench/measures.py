@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.raw import RESOURCES, connect, connect_to_store, delete_all, post
+from bench.raw import connect, delete_all, post
 from bench.site import CONCURRENCY, NAMESPACES_PER_TENANT
 from bench.witness import CHILDREN, Witness, watching
 from cluster.operating import NAMESPACE as SYSTEM_NAMESPACE
@@ -21,15 +21,12 @@ from gpu_tenancy.domain.naming import MANAGED_SELECTOR
 from gpu_tenancy.reconcile.plan import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from bench.raw import Call, Manifest, Raw
     from bench.site import Site
     from cluster.operating import OperatorProcess
     from gpu_tenancy.kube.resource import Resource
-
-    Removal = Callable[["Site", Mapping[str, Sequence[Manifest]]], Awaitable[float]]
-    """Removes children of namespaces; gives the seconds that it took."""
 
 DELETE_CONCURRENCY = 64
 _STEADY_SECONDS = 1.0
@@ -68,7 +65,7 @@ class Written(NamedTuple):
 
 
 class Repaired(NamedTuple):
-    """What came of children that were removed: seconds until all were, and until all are back, from the first on."""
+    """What came of children that were deleted: seconds from the first DELETE until the last answer, and until all are back."""
 
     deleted: float
     back: float
@@ -130,41 +127,13 @@ def _deletions(namespaces: Iterable[str]) -> list[list[Call]]:
     return [[delete_all(resource, one, MANAGED_SELECTOR)] for resource in CHILDREN for one in namespaces]
 
 
-async def delete(site: Site, children: Mapping[str, Sequence[Manifest]]) -> float:
-    """Have the API server delete all that the operator made in these namespaces; give the seconds."""
-    async with connect(site.admin) as admin:
-        return await admin.send(_deletions(children), DELETE_CONCURRENCY)
-
-
-async def erase(site: Site, children: Mapping[str, Sequence[Manifest]]) -> float:
-    """Take children out of the API server's store, all in a moment, as no requests could; give the seconds.
-
-    Raises:
-        RuntimeError: one was not there.
-    """
-    keys = [_key(child) for child in chain.from_iterable(children.values())]
-    began = time.perf_counter()
-    async with connect_to_store(site.control_plane.data_dir) as store:
-        gone = await store.delete(keys)
-    if gone != len(keys):
-        raise RuntimeError(f"{gone} of {len(keys)} children were in the store")
-    return time.perf_counter() - began
-
-
-def _key(child: Manifest) -> str:
-    resource = RESOURCES.of(child["apiVersion"], child["kind"])
-    return f"/registry/{resource.plural}/{child['metadata']['namespace']}/{child['metadata']['name']}"
-
-
-async def see_repaired(
-    site: Site, children: Mapping[str, Sequence[Manifest]], tenants: int, remove: Removal
-) -> Repaired:
-    """Remove namespaces' children while the operator runs, and see them come back."""
-    async with watching(site.admin) as witness:
+async def see_repaired(site: Site, children: Mapping[str, Sequence[Manifest]], tenants: int) -> Repaired:
+    """Delete namespaces' children while the operator runs, and see them come back."""
+    async with watching(site.admin) as witness, connect(site.admin) as admin:
         await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready")
         gone = {ref: witness.uids[ref] for ref in map(Ref.of, chain.from_iterable(children.values()))}
         began = time.perf_counter()
-        deleted = await remove(site, children)
+        deleted = await admin.send(_deletions(children), DELETE_CONCURRENCY)
         await witness.until(lambda: all(witness.uids.get(ref, uid) != uid for ref, uid in gone.items()), "all are back")
         back = witness.children_changed
         await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready again")
@@ -185,7 +154,7 @@ async def replace_plainly(site: Site, children: Mapping[str, Sequence[Manifest]]
             if (call := missing.pop(ref, None)) is not None:
                 posts.create_task(create(call))
 
-    async with connect(site.account) as account, asyncio.TaskGroup() as watches:
+    async with connect(site.admin) as admin, connect(site.account) as account, asyncio.TaskGroup() as watches:
         listed = [(one, await account.list(one, MANAGED_SELECTOR)) for one in CHILDREN]
         async with asyncio.TaskGroup() as posts:
             tasks = [
@@ -193,7 +162,7 @@ async def replace_plainly(site: Site, children: Mapping[str, Sequence[Manifest]]
                 for resource, answer in listed
             ]
             began = time.perf_counter()
-            deleted = await delete(site, children)
+            deleted = await admin.send(_deletions(children), DELETE_CONCURRENCY)
             while missing:  # noqa: ASYNC110  # the watches are at it
                 await asyncio.sleep(_POLL_SECONDS)
         back = time.perf_counter() - began
@@ -215,8 +184,8 @@ async def _deleted(server: Raw, resource: Resource, version: str) -> AsyncIterat
 async def repair_plainly(site: Site, children: Mapping[str, Sequence[Manifest]]) -> float:
     """Delete children that nobody repairs and create them by plain POSTs; give the seconds that the latter took."""
     gone = list(chain.from_iterable(children.values()))
-    async with watching(site.admin) as witness, connect(site.account) as account:
-        await delete(site, children)
+    async with watching(site.admin) as witness, connect(site.admin) as admin, connect(site.account) as account:
+        await admin.send(_deletions(children), DELETE_CONCURRENCY)
         await witness.until(lambda: not any(Ref.of(child) in witness.uids for child in gone), "all are gone")
         return await account.send([[post(child)] for child in gone], CONCURRENCY)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,8 +22,6 @@ Manifest = dict[str, Any]
 
 TENANT = Resource("gpu-tenancy.dev", "v1alpha1", "industrialtenants", "IndustrialTenant", namespaced=False)
 RESERVATION = Resource("gpu-tenancy.dev", "v1alpha1", "gpureservations", "GpuReservation")
-_MOST_OPERATIONS = 128
-"""What etcd takes in one transaction unless it is told otherwise."""
 RESOURCES = BUILT_IN.with_(TENANT, RESERVATION)
 
 
@@ -66,33 +63,6 @@ async def connect(kubeconfig: Path) -> AsyncIterator[Raw]:
     connector = aiohttp.TCPConnector(ssl=access.ssl or False, limit=0)
     async with aiohttp.ClientSession(access.server, headers=headers, connector=connector) as session:
         yield Raw(session)
-
-
-@asynccontextmanager
-async def connect_to_store(folder: Path) -> AsyncIterator[Store]:
-    """Connect to the etcd of the control plane in a folder."""
-    connector = aiohttp.UnixConnector(str(folder / "etcd.sock"))
-    async with aiohttp.ClientSession("http://etcd", connector=connector) as session:
-        yield Store(session)
-
-
-class Store:
-    """Writes to etcd by its JSON gateway (etcd.io/docs/v3.6/dev-guide/api_grpc_gateway)."""
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
-
-    async def delete(self, keys: Sequence[str]) -> int:
-        """Delete keys and return how many there were."""
-        gone = 0
-        for first in range(0, len(keys), _MOST_OPERATIONS):
-            some = [base64.b64encode(key.encode()).decode() for key in keys[first : first + _MOST_OPERATIONS]]
-            body = orjson.dumps({"success": [{"requestDeleteRange": {"key": key}} for key in some]})
-            async with self._session.post("/v3/kv/txn", data=body) as response:
-                response.raise_for_status()
-                answers = orjson.loads(await response.read())["responses"]
-            gone += sum(int(one["response_delete_range"].get("deleted", 0)) for one in answers)
-        return gone
 
 
 class Raw:

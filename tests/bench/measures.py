@@ -122,9 +122,10 @@ def choose(objects: Mapping[str, Sequence[Manifest]], number: int) -> dict[str, 
     return chosen
 
 
-def _deletions(namespaces: Iterable[str]) -> list[list[Call]]:
-    """Have the API server delete whatever the operator made in these namespaces: one request for each and each kind."""
-    return [[delete_all(resource, one, MANAGED_SELECTOR)] for resource in CHILDREN for one in namespaces]
+async def _delete(admin: Raw, namespaces: Iterable[str]) -> float:
+    """Have all deleted that the operator made in these, by one request for each and each kind; give the seconds."""
+    requests = [[delete_all(resource, one, MANAGED_SELECTOR)] for resource in CHILDREN for one in namespaces]
+    return await admin.send(requests, DELETE_CONCURRENCY)
 
 
 async def see_repaired(site: Site, children: Mapping[str, Sequence[Manifest]], tenants: int) -> Repaired:
@@ -133,7 +134,7 @@ async def see_repaired(site: Site, children: Mapping[str, Sequence[Manifest]], t
         await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready")
         gone = {ref: witness.uids[ref] for ref in map(Ref.of, chain.from_iterable(children.values()))}
         began = time.perf_counter()
-        deleted = await admin.send(_deletions(children), DELETE_CONCURRENCY)
+        deleted = await _delete(admin, children)
         await witness.until(lambda: all(witness.uids.get(ref, uid) != uid for ref, uid in gone.items()), "all are back")
         back = witness.children_changed
         await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready again")
@@ -162,7 +163,7 @@ async def replace_plainly(site: Site, children: Mapping[str, Sequence[Manifest]]
                 for resource, answer in listed
             ]
             began = time.perf_counter()
-            deleted = await admin.send(_deletions(children), DELETE_CONCURRENCY)
+            deleted = await _delete(admin, children)
             while missing:  # noqa: ASYNC110  # the watches are at it
                 await asyncio.sleep(_POLL_SECONDS)
         back = time.perf_counter() - began
@@ -185,7 +186,7 @@ async def repair_plainly(site: Site, children: Mapping[str, Sequence[Manifest]])
     """Delete children that nobody repairs and create them by plain POSTs; give the seconds that the latter took."""
     gone = list(chain.from_iterable(children.values()))
     async with watching(site.admin) as witness, connect(site.admin) as admin, connect(site.account) as account:
-        await admin.send(_deletions(children), DELETE_CONCURRENCY)
+        await _delete(admin, children)
         await witness.until(lambda: not any(Ref.of(child) in witness.uids for child in gone), "all are gone")
         return await account.send([[post(child)] for child in gone], CONCURRENCY)
 
@@ -266,12 +267,8 @@ def _versions(site: Site) -> dict[str, str]:
     Nodes report by themselves, and the chart's own quota is counted sometime, so theirs mean nothing.
     """
     kinds = ("namespaces", *(one.plural for one in CHILDREN), "priorityclasses", "itn", "pool", "reg", "gres")
-    return {
-        f"{kind} {one['metadata'].get('namespace', '')}/{one['metadata']['name']}": one["metadata"]["resourceVersion"]
-        for kind in kinds
-        for one in site.cluster.list(kind)
-        if one["metadata"].get("namespace") != SYSTEM_NAMESPACE
-    }
+    charts = f" {SYSTEM_NAMESPACE}/"
+    return {name: version for name, version in site.cluster.versions(*kinds).items() if charts not in name}
 
 
 def _by_namespace(witness: Witness, tenants: int) -> dict[str, list[Manifest]]:

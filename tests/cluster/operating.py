@@ -210,6 +210,16 @@ class Cluster:
         found = _accepted(self._api.list(resource, namespace, selector))["items"]
         return [{"apiVersion": resource.api_version, "kind": resource.kind} | one for one in found]
 
+    def versions(self, *kinds: str) -> dict[str, str]:
+        """Read the version of every object of these kinds, by kind, namespace and name."""
+        return {
+            f"{kind} {one['metadata'].get('namespace', '')}/{one['metadata']['name']}": one["metadata"][
+                "resourceVersion"
+            ]
+            for kind in kinds
+            for one in self.list(kind)
+        }
+
     def kubectl(self, *arguments: str, **options: Any) -> str:
         """Call kubectl, as the administrator by default."""
         return self.control_plane.kubectl(*arguments, **options)

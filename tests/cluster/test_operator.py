@@ -348,13 +348,7 @@ def test_a_second_run_with_nothing_changed_writes_nothing(cluster: Cluster, oper
 
 
 def _versions(cluster: Cluster) -> dict[str, str]:
-    kinds = ("namespaces", *CHILDREN, "priorityclasses", "nodes", "itn", "pool", "reg", "gres")
-    return {
-        f"{kind}/{one['metadata'].get('namespace')}/{one['metadata']['name']}": one["metadata"]["resourceVersion"]
-        for kind in kinds
-        if kind != "nodes"
-        for one in cluster.list(kind)
-    }
+    return cluster.versions("namespaces", *CHILDREN, "priorityclasses", "itn", "pool", "reg", "gres")
 
 
 def test_the_api_server_may_restart(cluster: Cluster, operator: OperatorProcess) -> None:

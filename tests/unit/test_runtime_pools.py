@@ -103,6 +103,13 @@ def looked_around() -> Decisions:
     return decisions
 
 
+def equipped(world: World, executor: Any, pods: Any) -> tuple[Tools, Fleet]:
+    """Give what a controller needs to look after a world, with a clock that stands still."""
+    clock, metrics = ManualClock(), Metrics()
+    tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))
+    return tools, Fleet(world, lambda *_: None, lambda: None)
+
+
 def controller(tools: Tools, fleet: Fleet, decisions: Decisions, raises: Raises) -> PoolController:
     quotas, reservations = QuotaWriter(tools, raises), ReservationController(tools, decisions)
     binder = Binder(tools, fleet)
@@ -113,12 +120,9 @@ def decided(meanwhile: Callable[[Raises], None]) -> tuple[int, int]:
     """Say what the reservation's quota is to allow, and how often pods were looked at."""
 
     async def run() -> tuple[int, int]:
-        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), looked_around()
-        pods: Any = Pods(lambda: meanwhile(raises))
-        executor: Any = Nothing()
-        engine = Engine(clock, metrics)
-        tools = Tools(world, engine, executor, pods, clock, metrics, Platform(), timedelta(hours=1))
-        fleet = Fleet(world, lambda *_: None, lambda: None)
+        world, raises, decisions = World(), Raises(5), looked_around()
+        pods = Pods(lambda: meanwhile(raises))
+        tools, fleet = equipped(world, Nothing(), pods)
         observe(world)
         await controller(tools, fleet, decisions, raises).reconcile("b200")
         decision = decisions.of("b200")
@@ -162,10 +166,8 @@ class Noting:
 
 def test_one_that_cannot_be_read_says_so_also_where_its_pool_is_gone() -> None:
     async def run() -> list[Plan]:
-        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), looked_around()
-        executor, pods = Noting(), Pods(lambda: None)
-        tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))  # type: ignore[arg-type]
-        fleet = Fleet(world, lambda *_: None, lambda: None)
+        world, decisions, executor = World(), looked_around(), Noting()
+        tools, fleet = equipped(world, executor, Pods(lambda: None))
         world.reservations.observe(stored("odd", "train", spec={"pool": "b200", "gpus": "many"}))
         await controller(tools, fleet, decisions, Raises(5)).reconcile("b200")
         return executor.plans
@@ -185,11 +187,9 @@ WEEKLY = [
 @pytest.mark.parametrize("status", [{}, {"occurrences": WEEKLY}], ids=["once", "recurring"])
 def test_a_reservation_that_cannot_be_read_any_more_is_charged_once_keeps_its_nodes_and_ends(status) -> None:
     async def run() -> None:
-        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), looked_around()
-        pods: Any = Pods(lambda: None)
-        executor: Any = Nothing()
-        tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))
-        fleet, remainders = Fleet(world, lambda *_: None, lambda: None), Remainders()
+        world, decisions, remainders, pods = World(), looked_around(), Remainders(), Pods(lambda: None)
+        tools, fleet = equipped(world, Nothing(), pods)
+        clock: Any = tools.clock
         observe(world)
         grants = [{"pool": "b200", "reservable": 8, "gpuHours": {"limit": 64, "period": "Week"}}]
         tenant = stored("neura", spec={"namespaces": [{"name": "train"}], "gpus": grants})
@@ -250,10 +250,8 @@ def test_what_is_raised_during_a_look_at_pods_is_not_promised_again() -> None:
 
 def test_what_a_late_pod_holds_is_promised_to_nobody_though_its_quota_counts_it_no_longer() -> None:
     async def run() -> list[int]:
-        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), looked_around()
-        executor, pods = Noting(), Pods(lambda: None)
-        tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))  # type: ignore[arg-type]
-        fleet = Fleet(world, lambda *_: None, lambda: None)
+        world, decisions, executor = World(), looked_around(), Noting()
+        tools, fleet = equipped(world, executor, Pods(lambda: None))
         observe(world)
         world.quotas.observe(
             stored("gpu-b200-reserved", "lab", spec={"hard": {"requests.nvidia.com/gpu": "0"}})
@@ -274,10 +272,8 @@ def test_what_a_late_pod_holds_is_promised_to_nobody_though_its_quota_counts_it_
 
 def test_a_pool_promises_nothing_before_late_pods_were_looked_for() -> None:
     async def run() -> list[int]:
-        world, clock, metrics, decisions = World(), ManualClock(), Metrics(), Decisions()
-        executor, pods = Noting(), Pods(lambda: None)
-        tools = Tools(world, Engine(clock, metrics), executor, pods, clock, metrics, Platform(), timedelta(hours=1))  # type: ignore[arg-type]
-        fleet = Fleet(world, lambda *_: None, lambda: None)
+        world, decisions, executor = World(), Decisions(), Noting()
+        tools, fleet = equipped(world, executor, Pods(lambda: None))
         observe(world)
         made = []
         for decisions.overdue.known in (False, True):
@@ -318,12 +314,9 @@ def promised(names: frozenset[str], *, uncertain: bool = False) -> dict[str, lis
     """
 
     async def run() -> dict[str, list[dict[str, Any]]]:
-        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), looked_around()
+        world, raises, decisions = World(), Raises(5), looked_around()
         executor = Contested(world, names, uncertain=uncertain)
-        executing: Any = executor
-        pods: Any = Pods(lambda: None)
-        tools = Tools(world, Engine(clock, metrics), executing, pods, clock, metrics, Platform(), timedelta(hours=1))
-        fleet = Fleet(world, lambda *_: None, lambda: None)
+        tools, fleet = equipped(world, executor, Pods(lambda: None))
         observe(world)
         world.reservations.forget(Key("train", "night"), "train/night")
         tonight = {"start": "2026-12-02T20:00:00Z", "end": "2026-12-02T22:00:00Z"}
@@ -385,12 +378,9 @@ def opened(executor: Watching, **place: Any) -> set[QueueKey]:
     """Have a pool decide when a window has begun whose quota stands; say who is in line afterwards."""
 
     async def run() -> set[QueueKey]:
-        world, clock, metrics, raises, decisions = World(), ManualClock(), Metrics(), Raises(5), looked_around()
-        executor.engine = Engine(clock, metrics)
-        executing: Any = executor
-        pods: Any = Pods(lambda: None)
-        tools = Tools(world, executor.engine, executing, pods, clock, metrics, Platform(), timedelta(hours=1))
-        fleet = Fleet(world, lambda *_: None, lambda: None)
+        world, raises, decisions = World(), Raises(5), looked_around()
+        tools, fleet = equipped(world, executor, Pods(lambda: None))
+        executor.engine = tools.engine
         observe(world)
         quota = {"requests.nvidia.com/gpu": "0"}
         standing = stored("gpu-b200-reserved", "train", spec={"hard": quota}, status={"hard": quota})

@@ -127,6 +127,7 @@ def test_a_policy_that_is_not_bound_is_no_control(cluster: Cluster) -> None:
 @pytest.mark.usefixtures("counted")
 def test_audits_and_a_restart_with_nothing_changed_write_nothing(cluster: Cluster, operator: OperatorProcess) -> None:
     eventually(lambda: healed(cluster))
+    eventually(operator.still)
     before = cluster.get("itn", "watched")["metadata"]["resourceVersion"]
     operator.stop()
     operator.start()

@@ -84,11 +84,13 @@ def test_the_other_takes_over_when_the_leader_is_killed(
     rent(cluster, "heir")
 
 
+@pytest.mark.usefixtures("counted")
 def test_a_leader_that_was_frozen_past_its_lease_writes_nothing_when_it_thaws(
     cluster: Cluster, pair: tuple[OperatorProcess, OperatorProcess]
 ) -> None:
     first, second = pair
     rent(cluster, "before")
+    eventually(first.still)  # what is on its way when it freezes was written before, and is counted after
     written = first.writes()
 
     os.kill(first.pid, signal.SIGSTOP)

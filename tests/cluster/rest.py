@@ -7,6 +7,7 @@ import json
 import select
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -69,10 +70,14 @@ def get(resource: Resource, name: str, namespace: str = "") -> Call:
 
 
 class Connection:
-    """One connection to the API server, opened anew when the other side has closed it."""
+    """One connection to the API server, opened anew when the other side has closed it.
+
+    A thread that ends drops its own, and whoever is done with a cluster drops all of them; that closes them.
+    """
 
     def __init__(self, url: str, tls: ssl.SSLContext) -> None:
         self._connection = http.client.HTTPSConnection(urlsplit(url).netloc, context=tls, timeout=30)
+        weakref.finalize(self, self._connection.close)
 
     def request(self, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, Any]:
         """Send JSON and read JSON; give the status and what was answered."""

@@ -322,10 +322,10 @@ def test_a_window_goes_on_where_gpus_are_free_and_not_where_they_are_promised(cl
     opened = cluster.until("gres", "window", "Active", "True", "comes-next")["lastTransitionTime"]
     assert datetime.fromisoformat(opened) >= end
     assert status(cluster, "window", "makes-way")["window"]["end"] == text(end)
-    assert cluster.condition("gres", "window", "Ready", "makes-way")["reason"] == "Completed"
+    eventually(lambda: cluster.condition("gres", "window", "Ready", "makes-way")["reason"] == "Completed")
     assert not alive(cluster, "worker", "makes-way")
 
-    kept = status(cluster, "window", "goes-on")
+    kept = eventually(lambda: (one := status(cluster, "window", "goes-on"))["keptSeconds"] and one)
     assert kept["keptSeconds"] == 60, "a step is a minute at least"
     assert kept["window"]["end"] == text(end + timedelta(seconds=60))
     assert cluster.condition("gres", "window", "Active", "goes-on")["reason"] == "Open"

@@ -19,11 +19,10 @@ that of the witness.
 The rounds alternate, so that a machine that becomes slower or faster does so for both. In the last round, on the first
 control plane and with all of that in place:
 
-3. Children of all kinds, chosen at random, are deleted at once while the operator runs, and the clock runs from the
-   first DELETE until the witness has seen all of them again. For the floor the operator is stopped, the same children
-   are deleted, and plain POSTs bring them back. This alternates too. The clock of the operator runs while the API
-   server deletes, that of the floor does not; so it is also told how long the deletions took, and what comes of them
-   when each child is created by a plain POST as soon as a watch tells that it is gone.
+3. Children of all kinds, chosen at random, are gone at once: the operator is frozen while the API server deletes them,
+   and the clock runs from its thaw until the witness has seen all of them again. For the floor the operator is stopped,
+   the same children are deleted, and plain POSTs bring them back. This alternates. Told beside it, without a floor: the
+   same while the operator sees each deletion, from the first DELETE on, and how long the deletions alone took.
 4. The operator is stopped and started. It is steady when its caches are complete, nothing waits in its queue, and for
    a second it has neither asked the API server for anything nor reconciled anything; the second is not counted.
 

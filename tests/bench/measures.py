@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections import Counter, defaultdict
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.raw import connect, delete_all, post
@@ -21,12 +19,11 @@ from gpu_tenancy.domain.naming import MANAGED_SELECTOR
 from gpu_tenancy.reconcile.plan import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from bench.raw import Call, Manifest, Raw
+    from bench.raw import Manifest, Raw
     from bench.site import Site
     from cluster.operating import OperatorProcess
-    from gpu_tenancy.kube.resource import Resource
 
 DELETE_CONCURRENCY = 64
 _STEADY_SECONDS = 1.0
@@ -128,7 +125,25 @@ async def _delete(admin: Raw, namespaces: Iterable[str]) -> float:
     return await admin.send(requests, DELETE_CONCURRENCY)
 
 
-async def see_repaired(site: Site, children: Mapping[str, Sequence[Manifest]], tenants: int) -> Repaired:
+async def see_repaired(site: Site, children: Mapping[str, Sequence[Manifest]], tenants: int) -> float:
+    """Have namespaces' children gone at once for the operator, and see them come back; give the seconds.
+
+    It is frozen while the API server deletes, and the clock runs from its thaw.
+    """
+    async with watching(site.admin) as witness, connect(site.admin) as admin:
+        await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready")
+        gone = [Ref.of(child) for child in chain.from_iterable(children.values())]
+        with site.frozen_operator():
+            await _delete(admin, children)
+            await witness.until(lambda: not any(ref in witness.uids for ref in gone), "all are gone")
+        began = time.perf_counter()
+        await witness.until(lambda: all(ref in witness.uids for ref in gone), "all are back")
+        back = witness.children_changed
+        await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready again")
+    return back - began
+
+
+async def see_repaired_meanwhile(site: Site, children: Mapping[str, Sequence[Manifest]], tenants: int) -> Repaired:
     """Delete namespaces' children while the operator runs, and see them come back."""
     async with watching(site.admin) as witness, connect(site.admin) as admin:
         await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready")
@@ -139,47 +154,6 @@ async def see_repaired(site: Site, children: Mapping[str, Sequence[Manifest]], t
         back = witness.children_changed
         await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready again")
     return Repaired(deleted, back - began)
-
-
-async def replace_plainly(site: Site, children: Mapping[str, Sequence[Manifest]]) -> Repaired:
-    """Delete the same children, and create each by a plain POST as soon as a watch tells that it is gone."""
-    missing = {Ref.of(child): post(child) for child in chain.from_iterable(children.values())}
-    free = asyncio.Semaphore(CONCURRENCY)
-
-    async def create(call: Call) -> None:
-        async with free:
-            await account.send([[call]], 1)
-
-    async def restore(resource: Resource, version: str) -> None:
-        async for ref in _deleted(account, resource, version):
-            if (call := missing.pop(ref, None)) is not None:
-                posts.create_task(create(call))
-
-    async with connect(site.admin) as admin, connect(site.account) as account, asyncio.TaskGroup() as watches:
-        listed = [(one, await account.list(one, MANAGED_SELECTOR)) for one in CHILDREN]
-        async with asyncio.TaskGroup() as posts:
-            tasks = [
-                watches.create_task(restore(resource, answer["metadata"]["resourceVersion"]))
-                for resource, answer in listed
-            ]
-            began = time.perf_counter()
-            deleted = await _delete(admin, children)
-            while missing:  # noqa: ASYNC110  # the watches are at it
-                await asyncio.sleep(_POLL_SECONDS)
-        back = time.perf_counter() - began
-        for watch in tasks:
-            watch.cancel()
-    return Repaired(deleted, back)
-
-
-async def _deleted(server: Raw, resource: Resource, version: str) -> AsyncIterator[Ref]:
-    rest = b""
-    async for data in server.watch(resource, MANAGED_SELECTOR, version):
-        *lines, rest = (rest + data).split(b"\n")
-        for event in map(orjson.loads, lines):
-            if event["type"] == "DELETED":
-                metadata = event["object"]["metadata"]
-                yield Ref(resource.api_version, resource.kind, metadata["namespace"], metadata["name"])
 
 
 async def repair_plainly(site: Site, children: Mapping[str, Sequence[Manifest]]) -> float:

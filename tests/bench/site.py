@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import signal
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ POOLS = {
 }
 NAMESPACES_PER_TENANT = 3
 GPUS_PER_NODE = 8
+_LONG_LEASE = {"GPU_TENANCY_LEASE_DURATION": "120", "GPU_TENANCY_LEASE_RENEW_DEADLINE": "100"}
+"""It is not to lose its Lease while it is frozen, however slow the machine."""
 CONCURRENCY = Settings().max_concurrent_writes
 """How many requests the operator makes at once, and so does the floor."""
 
@@ -72,6 +75,15 @@ class Site:
         self._peaks.append(self.peak_mib())
         self.operator.stop()
 
+    @contextmanager
+    def frozen_operator(self) -> Iterator[None]:
+        """Have the operator see nothing within the block, and all of it at its end."""
+        os.kill(self.operator.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.operator.pid, signal.SIGCONT)
+
 
 @contextmanager
 def fresh_site(folder: Path, tenants: int) -> Iterator[Site]:
@@ -85,7 +97,7 @@ def fresh_site(folder: Path, tenants: int) -> Iterator[Site]:
             asyncio.run(nodes.add(control_plane, model=machine, count=count, region=REGION))
         cluster.apply(_region(), *(_pool(name, product) for name, (_, product) in POOLS.items()))
         account = control_plane.kubeconfig_for("operator")
-        with OperatorProcess(account, folder / "operator.log") as operator:
+        with OperatorProcess(account, folder / "operator.log", **_LONG_LEASE) as operator:
             for name in POOLS:
                 cluster.until("pool", name, "Ready", "True")
                 eventually(lambda name=name: cluster.get("pool", name)["status"]["usable"] == count * GPUS_PER_NODE)

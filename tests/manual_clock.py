@@ -1,9 +1,13 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that stands still until a test moves it, and an event loop that does not wait for time to pass."""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class ManualClock:
@@ -51,6 +55,22 @@ class ManualClock:
     def _move_to(self, monotonic: float) -> None:
         self._now += timedelta(seconds=monotonic - self._monotonic)
         self._monotonic = monotonic
+
+
+def skip_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have time pass at once in the running event loop when there is nothing else to do, and only then."""
+    loop = asyncio.get_running_loop()
+    now, select = 0.0, loop._selector.select
+
+    def jump(timeout: float | None = None) -> list[object]:
+        nonlocal now
+        ready = select(None if timeout is None else 0)
+        if not ready:
+            now += timeout or 0.0
+        return ready
+
+    monkeypatch.setattr(loop, "time", lambda: now)
+    monkeypatch.setattr(loop._selector, "select", jump)
 
 
 async def settle() -> None:

@@ -149,6 +149,10 @@ class FaultProxy:
         """How many watches (of a kind) are under way."""
         return len(self._matching(plural))
 
+    def watches(self) -> frozenset[object]:
+        """All watches that are under way, to tell them from later ones."""
+        return frozenset(self._streams)
+
     # What can be done to single requests.
 
     def answer(

@@ -71,7 +71,7 @@ async def _is_furnished(world: World) -> bool:
     return bool(accounts) and "kube-root-ca.crt" in await world.data()
 
 
-async def eventually(condition: Callable[[], Awaitable[bool] | bool], seconds: float = 30) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool] | bool], seconds: float = 60) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(seconds):
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import threading
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 NAME = "gpu-tenancy"
-TIMINGS = LeaseTimings(duration=1.5, renew_deadline=1.0, retry_period=0.2)
-LONG = LeaseTimings(duration=600, renew_deadline=400, retry_period=1)
+# Short, yet a renewal must come in time on a busy machine.
+TIMINGS = LeaseTimings(duration=3, renew_deadline=2, retry_period=0.5)
+LONG = LeaseTimings(duration=600, renew_deadline=400, retry_period=2)
 
 
 class Candidate:
@@ -96,7 +98,9 @@ class Sampler:
 
     def _sample(self) -> None:
         while not self._stop.wait(0.01):
-            self.most_at_once = max(self.most_at_once, [one.is_valid for one in self._candidates].count(True))
+            # Whoever may before and after all others were asked, may together with them.
+            before, after = ([one.is_valid for one in self._candidates] for _ in range(2))
+            self.most_at_once = max(self.most_at_once, sum(map(operator.and_, before, after)))
             self.samples += 1
 
 
@@ -170,7 +174,7 @@ async def test_a_missing_lease_is_created_and_held(world: World, one: Candidate)
         assert time.monotonic() - began >= TIMINGS.duration
         spec = await world.spec()
     assert spec["holderIdentity"] == "one"
-    assert spec["leaseDurationSeconds"] == 2
+    assert spec["leaseDurationSeconds"] == 3
     assert spec["leaseTransitions"] == 0
     assert abs(datetime.now(UTC) - micro_time(spec["renewTime"])) < timedelta(minutes=1)
 
@@ -197,8 +201,7 @@ async def test_when_the_api_server_fails_the_holder_it_steps_down_and_then_the_o
                 await asyncio.sleep(max(0.0, failing_from + TIMINGS.renew_deadline - time.monotonic()))
                 assert not one.is_valid
                 await eventually(lambda: two.is_valid)
-                # Its last renewal came before the failure, and began at most a retry period earlier.
-                assert time.monotonic() - failing_from >= TIMINGS.duration - 2 * TIMINGS.retry_period
+                assert time.monotonic() >= one.elector._others_write_from
                 assert (await world.spec())["leaseTransitions"] == 1
                 one.hangs = one.proxy.down = broken = False
                 await asyncio.sleep(1)
@@ -218,7 +221,7 @@ async def test_a_holder_that_stops_hands_over_without_waiting_for_the_lease_to_r
                 await stack.enter_async_context(two.campaign(world.namespace))
                 await asyncio.sleep(1.5)
             assert not one.is_valid
-            await eventually(lambda: two.is_valid, seconds=30)
+            await eventually(lambda: two.is_valid)
         spec = await world.spec()
     assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("two", 1)
     spec = await world.spec()
@@ -234,7 +237,7 @@ async def test_a_lease_deleted_under_its_holder_never_lets_two_write(world: Worl
             with Sampler(one, two):
                 await asyncio.sleep(0.5)
                 await world.truth.delete(LEASE, NAME, world.namespace)
-                await asyncio.sleep(0.5)
+                await eventually(lambda: not one.is_valid and not two.is_valid)
                 await eventually(lambda: one.is_valid or two.is_valid)
                 await asyncio.sleep(1)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gpu_tenancy.kube import events
 from gpu_tenancy.kube.errors import ApiError, NotLeadingError
 from gpu_tenancy.kube.events import EventRecorder, Regarding
+from manual_clock import skip_waits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
 
 ACME = Regarding("example.com/v1", "Tenant", "", "acme", "uid-1")
 QUOTA = Regarding("v1", "ResourceQuota", "acme-prod", "System:Gpu_b200-", "uid-2")
+
+
+@pytest.fixture(autouse=True)
+async def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_waits(monkeypatch)
+    monkeypatch.setattr(events, "time", SimpleNamespace(monotonic=asyncio.get_running_loop().time))
 
 
 class Sink:

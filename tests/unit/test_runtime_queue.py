@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_tenancy.runtime.queue import Backoff, QueueShutDownError, WorkQueue
-from manual_clock import settle
+from manual_clock import settle, skip_waits
+
+
+@pytest.fixture(autouse=True)
+async def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_waits(monkeypatch)
 
 
 def longest_jitter() -> float:
@@ -59,7 +64,7 @@ async def test_a_key_rests_after_a_worker_was_done_with_it_and_what_comes_meanwh
     assert [await take(queue), await take(queue)] == ["b", None], "others are not held up"
     assert queue.depth == 1
     assert await queue.get() == "a"
-    assert clock() - done >= 0.05
+    assert clock() - done == pytest.approx(0.05)
     queue.done("a")
     assert await take(queue) is None
     await asyncio.sleep(0.06)
@@ -111,7 +116,7 @@ async def test_a_delayed_key_comes_after_its_time_and_the_earliest_wish_counts()
     queue.add_after("a", 60)
     assert queue.depth == 0
     assert await queue.get() == "a"
-    assert asyncio.get_running_loop().time() - began >= 0.05
+    assert asyncio.get_running_loop().time() - began == pytest.approx(0.05)
     queue.done("a")
     assert await take(queue) is None
 
@@ -125,7 +130,7 @@ async def test_a_rush_puts_a_key_off_until_it_is_over_or_patience_ends():
         await asyncio.sleep(0.03)
     assert [await take(queue), await take(queue)] == ["long", None]
     assert await queue.get() == "short"
-    assert asyncio.get_running_loop().time() - began >= 0.45
+    assert asyncio.get_running_loop().time() - began == pytest.approx(0.45)
     assert await take(queue) is None
 
 

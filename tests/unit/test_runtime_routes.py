@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -54,6 +53,15 @@ def reservation(version: int, generation: int = 1, **status: Any) -> dict[str, A
     return {"metadata": metadata("night", version, generation=generation), "spec": spec, "status": status}
 
 
+class StillLoop(asyncio.SelectorEventLoop):
+    """Its time stands still until a test lets it pass."""
+
+    passed = 0.0
+
+    def time(self) -> float:
+        return self.passed
+
+
 def queued(
     change: Callable[[World], None], *before: Callable[[World], None], writing: tuple[str, ...] = ()
 ) -> dict[Key, float]:
@@ -81,7 +89,8 @@ def queued(
         later = {key: timer.when() - now for key, timer in timers.items()}
         return dict.fromkeys(queue._waiting, 0.0) | later
 
-    return asyncio.run(run())
+    with asyncio.Runner(loop_factory=StillLoop) as runner:
+        return runner.run(run())
 
 
 def observes(raw: dict[str, Any]) -> Callable[[World], None]:
@@ -135,7 +144,7 @@ def test_of_reservations_something_is_to_be_said_only_when_their_own_quotas_chan
 def test_while_quotas_are_being_counted_nothing_is_counted_or_told():
     def rush(world: World) -> None:
         world.quotas.observe(quota(2, 8, 8))
-        time.sleep(0.3)
+        asyncio.get_running_loop().passed += 0.3
         world.quotas.observe(quota(3, 8, 0))
         world.quotas.observe(quota(4, 8, 8))
 

@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 # Much of their time is waiting, so more of them than cores run side by side. What shares a control plane is with one
 # process (tests/conftest.py says what does); what takes longest comes first.
-SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := --numprocesses 5 --dist loadfile --no-loadscope-reorder
 CLUSTER_TESTS := $(BIN)/pytest $(SIDE_BY_SIDE) tests/security tests/cluster
 IMPURE_TESTS := tests/unit/test_{adapters,crd_files,demo,docs,kube,localcluster,observability,runtime}*.py
 
@@ -85,14 +85,15 @@ cyclonus: binaries
 
 setup: $(READY)
 
-# The pip that comes with Python 3.11 takes twice as long, but would do.
+# The pip that comes with Python 3.11 takes twice as long, but would do. What is imported is compiled then.
 $(READY): requirements/pip.lock requirements/dev.lock pyproject.toml
 	@$(or $(PYTHON),false) $(NEW_ENOUGH) || \
 		{ echo "Python 3.11 or newer is needed; name it with make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/pip.lock || \
 		echo "Going on with the pip that came with Python."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		--require-hashes -r requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

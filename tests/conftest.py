@@ -11,24 +11,22 @@ from xdist.scheduler import LoadFileScheduling
 if TYPE_CHECKING:
     import pytest
 
-TOGETHER = {
-    "a tenant's world": ("tests/security/",),
-    "a bare control plane": ("tests/cluster/test_kube_", "tests/cluster/test_lease.py"),
-}
-
-# What takes longest comes first, so that in the end nobody waits for one that began late.
-LONG = (
-    "tests/security/",
-    "tests/cluster/test_reservations.py",
-    "tests/cluster/test_operator.py",
-    "tests/cluster/test_crds.py",
-    "tests/cluster/test_usage.py",
-    "tests/cluster/test_peering.py",
-    "tests/cluster/test_course.py",
-    "tests/cluster/test_separation.py",
-    "tests/cluster/test_localcluster.py",
-    "tests/cluster/test_windows.py",
-    "tests/cluster/",
+# Each group is with one process, which starts once what its files share. What takes longest comes first, so that in the
+# end nobody waits for one that began late; the premises are started three times, because there is much waiting there.
+GROUPS = (
+    ("tests/security/",),
+    *(
+        tuple(f"tests/cluster/test_{name}" for name in names.split())
+        for names in (
+            "reservations evidence network",
+            "operator course leaving",
+            "usage peering windows storm failover examples",
+            "crds",
+            "separation",
+            "kube_ lease",
+            "localcluster",
+        )
+    ),
 )
 
 # A busy machine is slow, which is nobody's fault; and CI tells of a change by the same examples each time.
@@ -39,15 +37,20 @@ settings.load_profile("ours")
 
 
 class Together(LoadFileScheduling):
-    """Gives a file to one process, and files for which something is started that no others need to the same one."""
+    """Gives a group to one process, and each file that is in none."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return next((group for group, files in TOGETHER.items() if file.startswith(files)), file)
+        group = _group(nodeid)
+        return f"group {group}" if group < len(GROUPS) else super()._split_scope(nodeid)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: next((i for i, files in enumerate(LONG) if item.nodeid.startswith(files)), len(LONG)))
+    items.sort(key=lambda item: _group(item.nodeid))
+
+
+def _group(nodeid: str) -> int:
+    """Say which group a test belongs to; the number of groups if to none."""
+    return next((number for number, files in enumerate(GROUPS) if nodeid.startswith(files)), len(GROUPS))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from cluster.recording import Change
 
 RESOURCE = "nvidia.com/gpu"
-# So long a promise that was decided before a loss of capacity may still be on its way.
+# So long a promise that was decided before a loss of capacity, or a raise before the end of its window, may still be
+# on its way.
 ON_ITS_WAY = 5.0
 
 
@@ -104,7 +105,7 @@ def _take_quota(state: PoolState, change: Change) -> str | None:
         begun = [
             gpus
             for start, end, gpus, _, where in state.promises.values()
-            if where == namespace and start <= change.seen < end
+            if where == namespace and start <= change.seen < end + ON_ITS_WAY
         ]
         if hard > sum(begun):
             return f"quota {name} of {namespace} is {hard} and only {sum(begun)} GPUs' windows have begun"

@@ -64,11 +64,13 @@ class OperatorProcess:
 
     def __init__(self, kubeconfig: Path, log: Path, **environment: str) -> None:
         self.log = log
+        self._looks_often = "GPU_TENANCY_RESIDENCY_AUDIT_INTERVAL" in environment
         self._arguments = [
             sys.executable, "-m", "gpu_tenancy", "run", "--kubeconfig", str(kubeconfig), "--http-port", "0",
         ]  # fmt: skip
         self._environment = os.environ | environment
         self._process: subprocess.Popen[bytes] | None = None
+        self._before = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -80,13 +82,19 @@ class OperatorProcess:
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until its caches are complete."""
-        before = len(self.log.read_text()) if self.log.exists() else 0
+        """Start it and wait until its caches are complete, or it waits for others to stop."""
+        self._before = len(self.log.read_text()) if self.log.exists() else 0
         with self.log.open("a") as output:
             self._process = subprocess.Popen(self._arguments, env=self._environment, stderr=output, stdout=output)
-        found = eventually(lambda: re.search(r"http://127\.0\.0\.1:(\d+)", self.log.read_text()[before:]))
+        found = eventually(lambda: re.search(r"http://127\.0\.0\.1:(\d+)", self._said()))
         self.url = f"http://127.0.0.1:{found[1]}"
-        eventually(lambda: "The world is complete" in self.log.read_text()[before:] or self._standing_by())
+        eventually(lambda: self._works() or self._standing_by())
+
+    def _said(self) -> str:
+        return self.log.read_text()[self._before :]
+
+    def _works(self) -> bool:
+        return "The world is complete" in self._said()
 
     def _standing_by(self) -> bool:
         return "standing by" in self.get("/readyz")
@@ -126,7 +134,7 @@ class OperatorProcess:
     def get(self, path: str) -> str:
         """Ask its HTTP server."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=5) as response:  # noqa: S310  # our own
+            with urllib.request.urlopen(self.url + path, timeout=30) as response:  # noqa: S310  # our own
                 return response.read().decode()
         except urllib.error.HTTPError as error:
             return error.read().decode()
@@ -159,11 +167,15 @@ class OperatorProcess:
         eventually(self.still)
         self.stop()
         self.start()
+        eventually(self._works)
         eventually(self.still)
         return self.written()
 
     def still(self) -> bool:
-        """Watch it for a moment, and say whether it wrote nothing."""
+        """Watch it for a moment, once it has looked at everything if it often does, and say whether it wrote nothing."""
+        if self._looks_often:
+            now = time.time()
+            eventually(lambda: self.metric("gpu_tenancy_residency_audit_timestamp_seconds") > now)
         before = self.writes()
         time.sleep(3)
         return self.writes() == before
@@ -270,7 +282,7 @@ def have_our_kinds_counted(cluster: Cluster) -> None:
         )
         return False
 
-    eventually(counted, every=3)
+    eventually(counted, patience=120, every=3)
 
 
 def _scope(resource: Resource, namespace: str | None) -> str:

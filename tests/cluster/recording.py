@@ -37,7 +37,7 @@ class Change:
 
 
 class Recording:
-    """Watches kinds from now on, each in a thread of its own, until it is closed."""
+    """Watches kinds from when it is entered, each in a thread of its own, until it is closed."""
 
     def __init__(self, control_plane: ControlPlane, resources: Iterable[Resource]) -> None:
         self._control_plane = control_plane
@@ -45,11 +45,15 @@ class Recording:
         self._closed = threading.Event()
         self._problems: list[Exception] = []
         self._connections: list[http.client.HTTPSConnection] = []
-        self._threads = [threading.Thread(target=self._watch, args=(one,), daemon=True) for one in resources]
+        begun = {one: threading.Event() for one in resources}
+        self._begun = begun.values()
+        self._threads = [threading.Thread(target=self._watch, args=each, daemon=True) for each in begun.items()]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
+        for one in self._begun:
+            one.wait()
         return self
 
     def __exit__(
@@ -79,7 +83,7 @@ class Recording:
         self._connections.append(connection)
         return connection
 
-    def _watch(self, resource: Resource) -> None:
+    def _watch(self, resource: Resource, begun: threading.Event) -> None:
         connection = self._connect()
         try:
             connection.request("GET", resource.path())
@@ -87,6 +91,7 @@ class Recording:
             for body in listed["items"]:
                 self._keep(resource.kind, "ADDED", body)
             version = listed["metadata"]["resourceVersion"]
+            begun.set()
             path = f"{resource.path()}?watch=true&timeoutSeconds=86400&resourceVersion={version}"
             connection.request("GET", path)
             response = connection.getresponse()
@@ -100,6 +105,8 @@ class Recording:
         else:
             if not self._closed.is_set():
                 self._problems.append(EOFError(f"the watch of {resource.kind} ended"))
+        finally:
+            begun.set()
 
     def _keep(self, kind: str, type_: str, body: dict[str, Any]) -> None:
         metadata = body["metadata"]

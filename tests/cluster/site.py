@@ -20,6 +20,7 @@ API = "gpu-tenancy.dev/v1alpha1"
 GPU = "requests.nvidia.com/gpu"
 B200, RTX_PRO = "NVIDIA-B200", "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"
 QUICK = {"minimumDuration": "1s", "gracePeriod": "4s", "noticeBeforeEnd": "8s"}
+PATIENCE = "180s"
 
 
 @contextmanager
@@ -38,14 +39,14 @@ def clear(premises: Cluster, operator: OperatorProcess) -> None:
     """Delete what a module may have left, tenants first; the operator lets them go."""
     if not operator.running:  # as a test that failed may leave it
         operator.start()
-    premises.kubectl("delete", "itn", "--all", "--timeout=60s")
+    premises.kubectl("delete", "itn", "--all", f"--timeout={PATIENCE}")
     namespaces = {one["metadata"]["name"] for one in premises.list("namespaces")} - SYSTEM
     for kind, names in (
         ("namespace", sorted(namespaces)), ("pool", ["--all"]), ("reg", ["--all"]), ("pv", ["--all"]), ("node", ["--all"]),
         ("storageclass", ["--all"]), ("deviceclass", ["--all"]),
     ):  # fmt: skip
         if names:
-            premises.kubectl("delete", kind, *names, "--ignore-not-found", "--timeout=60s")
+            premises.kubectl("delete", kind, *names, "--ignore-not-found", f"--timeout={PATIENCE}")
 
 
 def region(name: str, country: str, jurisdictions: list[str]) -> dict[str, Any]:
@@ -137,8 +138,17 @@ def text(instant: datetime) -> str:
 
 def hard(cluster: Cluster, namespace: str, quota: str) -> str | None:
     """Say how many GPUs the API server lets a quota have."""
+    return _counted(cluster, namespace, quota, "hard")
+
+
+def used(cluster: Cluster, namespace: str, quota: str) -> str | None:
+    """Say how many GPUs of a quota the API server counts as used: those of a pod that is gone for a moment more."""
+    return _counted(cluster, namespace, quota, "used")
+
+
+def _counted(cluster: Cluster, namespace: str, quota: str, what: str) -> str | None:
     found = cluster.get("resourcequota", quota, namespace)
-    return None if found is None else found.get("status", {}).get("hard", {}).get(GPU)
+    return None if found is None else found.get("status", {}).get(what, {}).get(GPU)
 
 
 def running(cluster: Cluster, name: str, namespace: str) -> dict[str, Any]:

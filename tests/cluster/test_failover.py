@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.operating import Cluster, OperatorProcess, eventually
+from cluster.operating import SHORT_LEASE, Cluster, OperatorProcess, eventually
 from cluster.site import a_site, ready, tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-SHORT_LEASE = {
-    "GPU_TENANCY_LEASE_DURATION": "4",
-    "GPU_TENANCY_LEASE_RENEW_DEADLINE": "2",
-    "GPU_TENANCY_LEASE_RETRY_PERIOD": "0.5",
-}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +48,15 @@ def pair(both: tuple[OperatorProcess, OperatorProcess]) -> tuple[OperatorProcess
 
 def leads(operator: OperatorProcess) -> bool:
     return operator.metric("gpu_tenancy_lease_held") == 1
+
+
+@contextmanager
+def frozen(operator: OperatorProcess) -> Iterator[None]:
+    os.kill(operator.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(operator.pid, signal.SIGCONT)
 
 
 def rent(cluster: Cluster, name: str) -> None:
@@ -93,10 +97,9 @@ def test_a_leader_that_was_frozen_past_its_lease_writes_nothing_when_it_thaws(
     eventually(first.still)  # what is on its way when it freezes was written before, and is counted after
     written = first.writes()
 
-    os.kill(first.pid, signal.SIGSTOP)
-    eventually(lambda: leads(second))
-    rent(cluster, "during")
-    os.kill(first.pid, signal.SIGCONT)
+    with frozen(first):
+        eventually(lambda: leads(second))
+        rent(cluster, "during")
 
     eventually(lambda: not leads(first))
     rent(cluster, "after")

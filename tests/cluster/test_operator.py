@@ -12,6 +12,7 @@ import pytest
 from cluster.operating import Cluster, eventually
 from cluster.site import (
     B200,
+    QUICK,
     RTX_PRO,
     a_site,
     hard,
@@ -38,8 +39,12 @@ CHILDREN = ("resourcequotas", "limitranges", "networkpolicies", "rolebindings")
 
 @pytest.fixture(scope="module")
 def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
-    """A site with 32 B200 and 32 RTX PRO GPUs in Munich, and a place for pods without GPUs."""
-    offer = (region("eu-ch2", "CH", ["CH"]), pool("b200", B200), pool("rtx-pro", RTX_PRO))
+    """A site with 32 B200 and 32 RTX PRO GPUs in Munich, and a place for pods without GPUs.
+
+    Windows of the B200 are left early enough for a busy machine to be through with it by their end.
+    """
+    early = {**QUICK, "gracePeriod": "7s", "noticeBeforeEnd": "10s"}
+    offer = (region("eu-ch2", "CH", ["CH"]), pool("b200", B200, reservations=early), pool("rtx-pro", RTX_PRO))
     with a_site(premises, operator, *offer, dgx_b200=4, rtx_pro=4, cpu=2) as cluster:
         yield cluster
 
@@ -49,9 +54,8 @@ def test_nodes_are_placed_and_pools_count_them(cluster: Cluster) -> None:
     status = eventually(lambda: (s := cluster.get("pool", "b200")["status"]) and s.get("usable") == 32 and s)
 
     assert (status["nodes"], status["capacity"]) == (4, 32)
-    (node,) = cluster.list("node", selector="kubernetes.io/hostname=dgx-b200-0001")[:1] or cluster.list("node")[:1]
-    labels = cluster.get("node", node["metadata"]["name"])["metadata"]["labels"]
-    assert labels["gpu-tenancy.node-restriction.kubernetes.io/region"] == "eu-de"
+    placed = "gpu-tenancy.node-restriction.kubernetes.io/region=eu-de"
+    eventually(lambda: len(cluster.list("node", selector=placed)) == len(cluster.list("node")) == 10)
 
 
 def test_a_tenant_becomes_ready_with_everything_in_its_namespaces(cluster: Cluster) -> None:
@@ -90,7 +94,7 @@ def test_what_a_tenant_may_name_follows_the_classes_of_the_cluster(cluster: Clus
         return cluster.get("namespace", "classy-train")["metadata"]["annotations"]
 
     eventually(lambda: annotations()["gpu-tenancy.dev/storage-classes"] == "fast")
-    assert annotations()["gpu-tenancy.dev/device-classes"] == "channel.example"
+    eventually(lambda: annotations()["gpu-tenancy.dev/device-classes"] == "channel.example")
     used = eventually(
         lambda: (
             (status := cluster.get("resourcequota", "gpu-tenancy-base", "classy-train").get("status", {}))
@@ -100,8 +104,11 @@ def test_what_a_tenant_may_name_follows_the_classes_of_the_cluster(cluster: Clus
     )
     assert used["hard"]["whole.example.deviceclass.resource.k8s.io/devices"] == "0"
     assert used["hard"]["channel.example.deviceclass.resource.k8s.io/devices"] == "4"
-    closing = cluster.get("resourcequota", "gpu-other", "classy-train")["spec"]["hard"]
-    assert closing["requests.deviceclass.resource.kubernetes.io/whole.example"] == "0"
+
+    def closing() -> dict[str, str]:
+        return cluster.get("resourcequota", "gpu-other", "classy-train")["spec"]["hard"]
+
+    eventually(lambda: closing().get("requests.deviceclass.resource.kubernetes.io/whole.example") == "0")
 
 
 def test_its_pods_run_in_its_pool_and_no_further_than_its_quota(cluster: Cluster) -> None:
@@ -201,7 +208,8 @@ def test_a_deleted_tenant_takes_its_namespaces_along_or_leaves_them_shut(cluster
     eventually(lambda: cluster.get("namespace", "gone-a") is None)
     eventually(lambda: not cluster.list("rolebindings", "kept-a", OWNED))
     assert cluster.list("networkpolicies", "kept-a", OWNED)
-    assert cluster.get("namespace", "kept-a")["metadata"]["labels"]["gpu-tenancy.dev/suspended"] == "true"
+    shut = ("gpu-tenancy.dev/suspended", "true")
+    eventually(lambda: shut in cluster.get("namespace", "kept-a")["metadata"]["labels"].items())
 
 
 def test_guarantees_beyond_the_pool_are_not_handed_out(cluster: Cluster) -> None:
@@ -216,9 +224,8 @@ def test_guarantees_beyond_the_pool_are_not_handed_out(cluster: Cluster) -> None
     cluster.apply(wanting("first", 24))
     ready(cluster, "first")
     cluster.apply(wanting("second", 24))
-    short = cluster.until("itn", "second", "GuaranteeShort", "True")
+    eventually(lambda: "8 of 24" in cluster.until("itn", "second", "GuaranteeShort", "True")["message"])
 
-    assert "8 of 24" in short["message"]
     cluster.until("pool", "rtx-pro", "Overcommitted", "True")
     eventually(lambda: hard(cluster, "second-a", "gpu-rtx-pro-guaranteed") == "8")
     assert hard(cluster, "first-a", "gpu-rtx-pro-guaranteed") == "24"
@@ -229,7 +236,7 @@ def test_an_exclusive_reservation_has_its_nodes_to_itself_and_gives_them_back(cl
     key, taint = "reservation.gpu-tenancy.node-restriction.kubernetes.io/solo-a", "gpu-tenancy.dev/reservation"
     cluster.apply(tenant("solo", "solo-a"))
     ready(cluster, "solo")
-    alone = reservation("alone", "solo-a", 8, soon(12), 25, exclusivity="Node")
+    alone = reservation("alone", "solo-a", 8, soon(12), 28, exclusivity="Node")
     anna = cluster.control_plane.kubeconfig("anna", ["solo-admins"])
     cluster.apply(alone, kubeconfig=anna)
     cluster.until("gres", "alone", "Ready", "True", "solo-a")
@@ -248,16 +255,16 @@ def test_an_exclusive_reservation_has_its_nodes_to_itself_and_gives_them_back(cl
     assert running(cluster, "mine", "solo-a")["spec"]["nodeName"] == name
     eventually(lambda: effects() == [])
     assert key not in cluster.get("node", name)["metadata"]["labels"]
-    assert cluster.get("gres", "alone", "solo-a")["status"]["nodes"] == []
+    eventually(lambda: cluster.get("gres", "alone", "solo-a")["status"]["nodes"] == [])
 
 
 def test_a_reservation_opens_on_time_resumes_its_job_and_leaves_by_its_end(cluster: Cluster) -> None:
     cluster.apply(tenant("rent", "rent-a"))
     ready(cluster, "rent")
-    start = soon(8)
-    end = start + timedelta(seconds=24)
     anna = cluster.control_plane.kubeconfig("anna", ["rent-admins"])
-    cluster.apply(reservation("night", "rent-a", 8, start, 24), kubeconfig=anna)
+    start = soon(12)
+    end = start + timedelta(seconds=28)
+    cluster.apply(reservation("night", "rent-a", 8, start, 28), kubeconfig=anna)
     ready_condition = cluster.until("gres", "night", "Ready", "True", "rent-a")
     assert ready_condition["reason"] == "Scheduled"
     cluster.apply(waiting_job("train", "rent-a", "night", 4), kubeconfig=anna)
@@ -287,9 +294,10 @@ def test_what_does_not_fit_is_refused_with_the_earliest_fit(cluster: Cluster) ->
     )
     ready(cluster, "big")
     ready(cluster, "small")
-    start = soon(600)
     # Other tests' tenants hold guarantees: of what they leave, two cannot have more than half each.
-    gpus = cluster.get("pool", "b200")["status"]["free"] // 2 + 1
+    status = eventually(lambda: (s := cluster.get("pool", "b200")["status"]) and s["reserved"] == 0 and s)
+    gpus = status["free"] // 2 + 1
+    start = soon(600)
     cluster.apply(reservation("all", "big-a", gpus, start, 600))
     cluster.until("gres", "all", "Ready", "True", "big-a")
 
@@ -308,7 +316,8 @@ def test_deleting_a_reservation_frees_its_gpus(cluster: Cluster) -> None:
     cluster.apply(tenant("short", "short-a"))
     ready(cluster, "short")
     cluster.apply(reservation("now", "short-a", 8, soon(1), 300))
-    eventually(lambda: hard(cluster, "short-a", "gpu-b200-reserved") == "8")
+    cluster.until("gres", "now", "Active", "True", "short-a")
+    assert hard(cluster, "short-a", "gpu-b200-reserved") == "8"
     cluster.create(pod("p", "short-a", gpus=8, **{"gpu-tenancy.dev/reservation": "now"}))
     running(cluster, "p", "short-a")
 
@@ -363,8 +372,9 @@ def test_the_api_server_may_restart(cluster: Cluster, operator: OperatorProcess)
 
 
 def test_metrics_say_what_stands(operator: OperatorProcess) -> None:
-    assert operator.metric("gpu_tenancy_pool_gpus", pool="b200", state="usable") == 32
-    assert operator.metric("gpu_tenancy_tenants") > 3
-    assert operator.metric("gpu_tenancy_lease_held") == 1
-    assert json.loads(operator.get("/readyz"))["ready"] is True
+    # Whoever loses the API server may lose the lease, and what it says of the cluster with it.
+    eventually(lambda: operator.metric("gpu_tenancy_lease_held") == 1)
+    eventually(lambda: operator.metric("gpu_tenancy_pool_gpus", pool="b200", state="usable") == 32)
+    eventually(lambda: operator.metric("gpu_tenancy_tenants") > 3)
+    eventually(lambda: json.loads(operator.get("/readyz"))["ready"] is True)
     assert json.loads(operator.get("/healthz"))["alive"] is True

@@ -26,6 +26,7 @@ from cluster.site import (
     running,
     soon,
     text,
+    used,
 )
 from gpu_tenancy.localcluster import LocalClusterError
 
@@ -106,14 +107,15 @@ def test_a_contract_is_announced_honoured_and_over_and_a_change_of_it_holds_at_o
     cluster.apply(renting("firm", guaranteed=2))
     ready(cluster, "firm")
     start = soon(2)
-    cluster.apply(reservation("accepted", "firm", 8, start, 18))
+    end = start + timedelta(seconds=20)
+    cluster.apply(reservation("accepted", "firm", 8, start, 20))
     cluster.until("gres", "accepted", "Active", "True", "firm")
 
-    until = soon(5)
+    until = soon(3)
     cluster.apply(renting("firm", contract={"validUntil": text(until), "notice": "2s"}, guaranteed=2))
     announced = cluster.until("itn", "firm", "ContractEnding", "True")["lastTransitionTime"]
     assert datetime.fromisoformat(announced) >= until - timedelta(seconds=2), "not before"
-    later = until + timedelta(seconds=60)
+    later = until + timedelta(seconds=600)
     cluster.apply(reservation("later", "firm", 8, later, 60))
     refused = cluster.until("gres", "later", "Stalled", "True", "firm")
     assert (refused["reason"], text(until) in refused["message"]) == ("ContractEnds", True)
@@ -126,7 +128,8 @@ def test_a_contract_is_announced_honoured_and_over_and_a_change_of_it_holds_at_o
 
     over = cluster.until("itn", "firm", "Suspended", "True")
     assert over["reason"] == "ContractOver"
-    assert datetime.now(UTC) >= start + timedelta(seconds=18)
+    assert datetime.now(UTC) >= end
+    eventually(lambda: cluster.get("resourcequota", "gpu-tenancy-base", "firm")["status"]["hard"]["pods"] == "0")
     with pytest.raises(LocalClusterError, match=r"suspended|exceeded quota"):
         cluster.create(pod("late", "firm"))
 
@@ -223,8 +226,12 @@ def test_a_change_is_taken_until_the_window_is_fixed_and_then_only_what_harms_no
 
     # Who cancels in time gets everything back, who does so late nothing.
     cluster.kubectl("delete", "gres", "far", "near", "-n", "changes")
-    charged = eventually(lambda: charges(cluster, "changes").get("gone") and charges(cluster, "changes"))
-    assert (charged["gone"], charged.get("present", 0)) == (7200 * 4, 0)
+
+    def charged() -> tuple[int, int]:
+        found = charges(cluster, "changes")
+        return found.get("gone", 0), found.get("present", 0)
+
+    eventually(lambda: charged() == (7200 * 4, 0), lambda: str(charged()))
     leave(cluster, "changes")
 
 
@@ -291,22 +298,31 @@ def charges(cluster: Cluster, tenant: str) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def end(cluster: Cluster, operator: OperatorProcess) -> datetime:
-    """When windows end, each in its own way: one may go on, one has a successor, and in one a pod does not go."""
+    """When windows end, each in its own way: one may go on, one has a successor, and in one a pod does not go.
+
+    They are long enough for a busy machine to have its pods in them before they are drained.
+    """
     assert operator.running
     pools = {"goes-on": "b200", "makes-way": "rtx-pro", "comes-next": "rtx-pro", "stays": "hanging", "waits": "hanging"}
     cluster.apply(*(renting(name, pool) for name, pool in pools.items()))
     for name in pools:
         ready(cluster, name)
     start = soon(3)
-    end = start + timedelta(seconds=12)
-    for name, gpus, begin, seconds, on_end in (
-        ("goes-on", 8, start, 12, "Keep"),
-        ("makes-way", 16, start, 12, "Keep"),
+    end = start + timedelta(seconds=16)
+    windows = (
+        ("goes-on", 8, start, 16, "Keep"),
+        ("makes-way", 16, start, 16, "Keep"),
         ("comes-next", 16, end, 300, "Drain"),
-        ("stays", 8, start, 12, "Drain"),
+        ("stays", 8, start, 16, "Drain"),
         ("waits", 8, end, 300, "Drain"),
-    ):
-        cluster.apply(reservation("window", name, gpus, begin, seconds, pool=pools[name], onEnd=on_end))
+    )
+    cluster.apply(
+        *(
+            reservation("window", name, gpus, begin, seconds, pool=pools[name], onEnd=on_end)
+            for name, gpus, begin, seconds, on_end in windows
+        )
+    )
+    for name in pools:
         cluster.until("gres", "window", "Ready", "True", name)
     for name in ("makes-way", "stays", "goes-on"):
         cluster.until("gres", "window", "Active", "True", name)
@@ -325,7 +341,7 @@ def test_a_window_goes_on_where_gpus_are_free_and_not_where_they_are_promised(cl
     eventually(lambda: cluster.condition("gres", "window", "Ready", "makes-way")["reason"] == "Completed")
     assert not alive(cluster, "worker", "makes-way")
 
-    kept = eventually(lambda: (one := status(cluster, "window", "goes-on"))["keptSeconds"] and one)
+    kept = eventually(lambda: (one := status(cluster, "window", "goes-on")).get("keptSeconds") and one)
     assert kept["keptSeconds"] == 60, "a step is a minute at least"
     assert kept["window"]["end"] == text(end + timedelta(seconds=60))
     assert cluster.condition("gres", "window", "Active", "goes-on")["reason"] == "Open"
@@ -342,7 +358,7 @@ def test_a_pod_that_does_not_go_is_reported_and_holds_up_the_next_one_for_so_lon
 
     assert cluster.get("pod", "worker", "stays") is None
     assert opened >= datetime.fromisoformat(told[0]["eventTime"]).replace(microsecond=0), "not promised twice"
-    assert timedelta(0) < opened - end < timedelta(seconds=OVERRUN + 15), "some of it for a busy machine"
+    assert timedelta(0) < opened - end < timedelta(seconds=OVERRUN + 30), "some of it for a busy machine"
     leave(cluster, "stays", "waits")
 
 
@@ -354,6 +370,7 @@ def test_a_series_keeps_its_hour_when_the_clocks_change(cluster: Cluster) -> Non
     daily = {"rule": "FREQ=DAILY;COUNT=3", "timeZone": "Europe/Berlin"}
     lesson = reservation("lesson", "teaches", 8, saturday, 3600, pool="rtx-pro", recurrence=daily)
     patch(cluster, "pool", "rtx-pro", {"spec": {"reservations": {"horizon": "17520h"}}})
+    cluster.until("pool", "rtx-pro", "Ready", "True")  # with that horizon: what was refused by another one stays so
     cluster.apply(lesson)
     cluster.until("gres", "lesson", "Ready", "True", "teaches")
 
@@ -382,7 +399,7 @@ def test_spot_leaves_an_exclusive_node_at_the_start_and_a_guaranteed_pod_never_d
     )
     for name in ("firm-0", "firm-1", "firm-2", "spot-2", "spot-3"):
         running(cluster, name, "nearby")
-    start = soon(6)
+    start = soon(9)
     cluster.apply(reservation("own", "alone", 16, start, 600, exclusivity="Node"))
 
     chosen = eventually(lambda: len(found := status(cluster, "own", "alone").get("nodes", [])) == 2 and found)
@@ -392,7 +409,7 @@ def test_spot_leaves_an_exclusive_node_at_the_start_and_a_guaranteed_pod_never_d
     assert alive(cluster, "spot-3", "nearby"), "not before the start"
     eventually(lambda: not alive(cluster, "spot-3", "nearby"))
     late = datetime.now(UTC) - start
-    assert timedelta(0) <= late < timedelta(seconds=20), "seconds, on a machine that does many other things"
+    assert timedelta(0) <= late < timedelta(seconds=30), "seconds, on a machine that does many other things"
     assert mark(cluster, nodes[3], "alone") == ("own", ["NoExecute"])
     (shared,) = set(chosen) - {nodes[3]}
     cluster.until("gres", "own", "Active", "True", "alone")
@@ -424,7 +441,7 @@ def test_what_is_promised_on_own_nodes_is_not_taken_on_those_of_others(cluster: 
 
     eventually(lambda: not alive(cluster, "too-many", "twofold") and not alive(cluster, "unheard-of", "twofold"))
     assert alive(cluster, "right", "twofold")
-    eventually(lambda: cluster.get("pod", "too-many", "twofold") is None, lambda: "it is still leaving")
+    eventually(lambda: used(cluster, "twofold", "gpu-b200-reserved") == "4", lambda: "they are still leaving")
     cluster.create(of("at-home", "own", 8))
     running(cluster, "at-home", "twofold")
     time.sleep(3)
@@ -442,12 +459,13 @@ def test_a_node_of_its_own_that_fails_is_replaced_and_cleaned_up(cluster: Cluste
     eventually(lambda: mark(cluster, failing, "replaced") == ("own", ["NoExecute"]))
 
     cluster.kubectl("cordon", failing)
-
-    (other,) = eventually(lambda: (found := status(cluster, "own", "replaced")["nodes"]) != [failing] and found)
-    eventually(lambda: mark(cluster, other, "replaced") == ("own", ["NoExecute"]))
-    eventually(lambda: mark(cluster, failing, "replaced") == (None, []))
-    assert cluster.condition("gres", "own", "Degraded", "replaced") is None
-    cluster.kubectl("uncordon", failing)
+    try:
+        (other,) = eventually(lambda: (found := status(cluster, "own", "replaced")["nodes"]) != [failing] and found)
+        eventually(lambda: mark(cluster, other, "replaced") == ("own", ["NoExecute"]))
+        eventually(lambda: mark(cluster, failing, "replaced") == (None, []))
+        assert cluster.condition("gres", "own", "Degraded", "replaced") is None
+    finally:
+        cluster.kubectl("uncordon", failing)
     cluster.kubectl("delete", "gres", "own", "-n", "replaced")
     eventually(lambda: mark(cluster, other, "replaced") == (None, []))
     leave(cluster, "replaced")
@@ -460,9 +478,10 @@ def test_a_binding_that_a_kill_left_half_written_and_one_left_behind_come_right(
     ready(cluster, "halved")
     ready(cluster, "ended")
     start = soon(2)
+    end = start + timedelta(seconds=22)
     cluster.apply(
         reservation("own", "halved", 24, start, 600, exclusivity="Node"),
-        reservation("own", "ended", 8, start, 14, exclusivity="Node"),
+        reservation("own", "ended", 8, start, 22, exclusivity="Node"),
     )
     for name in ("halved", "ended"):
         cluster.until("gres", "own", "Active", "True", name)
@@ -475,7 +494,7 @@ def test_a_binding_that_a_kill_left_half_written_and_one_left_behind_come_right(
         taints = [one for one in cluster.get("node", node)["spec"]["taints"] if taint or one["key"] != TAINT]
         labels = {LABEL + "halved": label}
         patch(cluster, "node", node, {"metadata": {"labels": labels}, "spec": {"taints": taints}})
-    eventually(lambda: datetime.now(UTC) > start + timedelta(seconds=14))
+    eventually(lambda: datetime.now(UTC) > end)
     assert mark(cluster, left, "ended") == ("own", ["NoExecute"])
     operator.start()
 

@@ -36,7 +36,7 @@ SPOT = {"gpu-tenancy.dev/tier": "spot"}
 @pytest.fixture(scope="module")
 def cluster(premises: Cluster, operator: OperatorProcess) -> Iterator[Cluster]:
     """A site with 16 B200 and 16 RTX PRO GPUs; windows of the latter are taken back when nobody uses them."""
-    offer = (pool("b200", B200), pool("rtx-pro", RTX_PRO, reservations={**QUICK, "noShowAfter": "6s"}))
+    offer = (pool("b200", B200), pool("rtx-pro", RTX_PRO, reservations={**QUICK, "noShowAfter": "8s"}))
     with a_site(premises, operator, *offer, dgx_b200=2, rtx_pro=2) as cluster:
         yield cluster
 
@@ -63,7 +63,7 @@ def test_spot_uses_what_is_reserved_and_idle_and_gives_way_within_seconds_of_a_s
     eventually(lambda: started(cluster.list("pods", "owner")))
 
     late = datetime.now(UTC) - start
-    assert timedelta(0) <= late < timedelta(seconds=20), "seconds, on a machine that does many other things"
+    assert timedelta(0) <= late < timedelta(seconds=30), "seconds, on a machine that does many other things"
     assert len(started(cluster.list("pods", "idler"))) == 1, "only as many give way as are needed"
     cluster.kubectl("delete", "gres", "--all", "-n", "owner")
     cluster.kubectl("delete", "itn", "idler", "owner")
@@ -74,7 +74,7 @@ def test_a_window_that_recurs_opens_and_is_between_its_windows_afterwards(cluste
     ready(cluster, "course")
     start = soon(8)
     daily = {"rule": "FREQ=DAILY;COUNT=3", "timeZone": "Europe/Berlin"}
-    lesson = reservation("lesson", "course", 8, start, 16, recurrence=daily)
+    lesson = reservation("lesson", "course", 8, start, 20, recurrence=daily)
     cluster.apply(lesson, waiting_job("exercise", "course", "lesson", 8))
     cluster.until("gres", "lesson", "Ready", "True", "course")
     occurrences = cluster.get("gres", "lesson", "course")["status"]["occurrences"]
@@ -100,7 +100,7 @@ def test_a_window_that_nobody_uses_is_taken_back_and_one_that_is_used_stays(clus
     cluster.until("gres", "seat", "Active", "True", "present")
     cluster.create(pod("student", "present", gpus=1, **{"gpu-tenancy.dev/reservation": "seat"}))
 
-    eventually(lambda: cluster.condition("gres", "seat", "Active", "absent")["reason"] == "NoShow")
+    eventually(lambda: (cluster.condition("gres", "seat", "Active", "absent") or {}).get("reason") == "NoShow")
 
     found = cluster.get("gres", "seat", "absent")["status"]
     assert (found["ended"], found["forfeitedGpuSeconds"] > 200 * 8) == ("NoShow", True)

@@ -77,6 +77,14 @@ def test_a_quota_that_opens_before_its_window_is_told() -> None:
     assert told(node(1), reservation(2, 4, 10, 20), quota(3, 4, tier="reserved", seen=10)) == []
 
 
+def test_a_quota_that_opens_long_after_its_window_is_told() -> None:
+    def opened(seen: float) -> list[str]:
+        return told(node(1), reservation(2, 4, 10, 20), quota(3, 4, tier="reserved", seen=seen))
+
+    assert opened(20 + ON_ITS_WAY / 2) == []
+    assert some(opened(20 + ON_ITS_WAY), "only 0 GPUs' windows have begun")
+
+
 def test_a_promise_that_moves_by_itself_is_told_and_one_that_was_asked_to_is_not() -> None:
     assert some(told(node(1), reservation(2, 4, 10, 20), reservation(3, 4, 11, 21)), "though its spec is the same")
     assert told(node(1), reservation(2, 4, 10, 20), reservation(3, 4, 11, 21, judged=2)) == []

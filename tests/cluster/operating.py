@@ -103,7 +103,7 @@ class OperatorProcess:
         """Ask it to end, and wait."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(20)
+            self._process.wait(PATIENCE)
             self._process = None
 
     @contextmanager
@@ -137,7 +137,8 @@ class OperatorProcess:
             with urllib.request.urlopen(self.url + path, timeout=30) as response:  # noqa: S310  # our own
                 return response.read().decode()
         except urllib.error.HTTPError as error:
-            return error.read().decode()
+            with error:
+                return error.read().decode()
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum up the series of a metric that have these labels."""
@@ -244,7 +245,7 @@ class Cluster:
                 self._kinds = self._api.kinds()
             return self._kinds.get(name.lower())
 
-        return eventually(look, lambda: f"no kind is called {name}", patience=10)
+        return eventually(look, lambda: f"no kind is called {name}", patience=30)
 
     def condition(self, kind: str, name: str, type_: str, namespace: str = "") -> dict[str, Any] | None:
         """Read a condition of an object, once its status is about its present generation."""

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -62,7 +63,8 @@ class Recording:
         self._closed.set()
         for connection in self._connections:
             if connection.sock is not None:
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # the API server may have closed it
+                    connection.sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(10)
         for connection in self._connections:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import select
@@ -50,6 +51,11 @@ class Answer:
     def message(self) -> str:
         """What the API server says against it; empty if it was accepted."""
         return "" if self.accepted else self.body["message"]
+
+    @property
+    def is_of_quota(self) -> bool:
+        """Whether it could not be counted, because the quota was just written by somebody else."""
+        return self.status == http.client.CONFLICT and self.body.get("details", {}).get("kind") == "resourcequotas"
 
 
 def create(resource: Resource, body: dict[str, Any], namespace: str = "") -> Call:
@@ -119,7 +125,8 @@ class Api:
     def send(self, call: Call, user: str = ADMIN, *, dry_run: bool = False) -> Answer:
         """Make the call in the name of `user`; a dry run goes through admission and is not stored.
 
-        What is deleted takes along what was made of it, as with kubectl: else a Job leaves its pods.
+        What is deleted takes along what was made of it, as with kubectl: else a Job leaves its pods. What met another's
+        count of a quota is sent again, as the API server asks for.
         """
         query = {"dryRun": "All"} if dry_run else {}
         if call.verb == "DELETE":
@@ -130,7 +137,12 @@ class Api:
             headers["Content-Type"] = _CONTENT_TYPES[type(call.body)]
         if user != ADMIN:
             headers["Impersonate-User"] = user
-        return Answer(*self._connection.request(call.verb, path, call.body, headers))
+        for pause in (0, 0.01, 0.1, 0.5, 1):
+            time.sleep(pause)
+            answer = Answer(*self._connection.request(call.verb, path, call.body, headers))
+            if not answer.is_of_quota or call.resource.plural == "resourcequotas":
+                break
+        return answer
 
     def apply(self, resource: Resource, body: dict[str, Any], namespace: str = "") -> Answer:
         """Have an object be as said, whoever said otherwise."""
@@ -162,6 +174,12 @@ class Api:
                         for name in (resource.plural, one["singularResource"], kind, exact, *short):
                             names.setdefault(name.lower(), resource)
         return names
+
+    def serves(self, resource: Resource) -> bool:
+        """Tell whether there is such a path, which comes a moment after its definition is established."""
+        with contextlib.suppress(ValueError):  # of one that there is not, the answer is no object
+            return self.send(get(resource, "")).accepted
+        return False
 
     def must(self, call: Call, user: str = ADMIN) -> dict[str, Any]:
         """Make the call for real and return the object; anything but success fails the test."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.rest import Api, Call, create, get
+from cluster.rest import Api, Call, create, eventually, get
 from gpu_tenancy.api import GROUP, KINDS
 from gpu_tenancy.domain.naming import OPERATOR, TENANT_LABEL, TIER_PRIORITY
 from gpu_tenancy.kube.resource import NAMESPACE, POD, RESOURCE_QUOTA, ROLE_BINDING, Resource
@@ -35,6 +35,7 @@ ROLE = Resource(RBAC, "v1", "roles", "Role")
 CLUSTER_ROLE = Resource(RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False)
 FENCE = Resource(ADMISSION, "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False)
 MUTATION = Resource(ADMISSION, "v1", "mutatingadmissionpolicies", "MutatingAdmissionPolicy", namespaced=False)
+SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
 ACCESS_REVIEW = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 
@@ -73,6 +74,9 @@ def installed(cluster: ControlPlane, api: Api) -> Iterator[Api]:
         api.must(create(NAMESPACE, {"metadata": {"name": name, "labels": {TENANT_LABEL: name}}}))
     for role in ROLES:
         api.must(binding("robots", role, f"gpu-tenancy-{role}", role))
+    eventually(
+        lambda: all(may(api, user, "get", "pods") for user in (*ROLES, OPERATOR_USER)), "their roles are in force"
+    )
     yield api
     uninstall(cluster)
 
@@ -219,6 +223,8 @@ class TestInstalled:
     def test_the_operators_pods_obey_the_restricted_standard(self, installed: Api) -> None:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         installed.must(create(NAMESPACE, {"metadata": {"name": "restricted", "labels": labels}}))
+        account = get(SERVICE_ACCOUNT, "default", "restricted")
+        eventually(lambda: installed.send(account).accepted, "pods can be created")
         template = installed.must(get(DEPLOYMENT, OPERATOR, SYSTEM_NAMESPACE))["spec"]["template"]
         template["metadata"]["name"] = "probe"
         template["spec"]["serviceAccountName"] = "default"

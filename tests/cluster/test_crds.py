@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 
 from api_examples import NAMES, SPECS, STATUSES, raw_object
 from api_variants import combined_changes, left_to_the_model, model_refusal, single_changes
-from cluster.rest import Connection
+from cluster.rest import Api, Connection, eventually
 from gpu_tenancy.api import GROUP, KINDS, VERSION
 from gpu_tenancy.api.crd import UNSEEN
 from gpu_tenancy.api.resource import parse
 from gpu_tenancy.api.schema import ApiModel, Immutable
+from gpu_tenancy.kube.resource import Resource
 from gpu_tenancy.localcluster import ControlPlane
 from places import ROOT
 
@@ -69,6 +70,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     with ControlPlane(tmp_path_factory.mktemp("crds")) as running:
         running.kubectl("apply", "-f", str(CRDS))
         running.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+        api = Api(running)
+        for kind in KINDS:
+            resource = Resource(GROUP, VERSION, kind.plural, kind.kind, kind.namespaced)
+            eventually(lambda resource=resource: api.serves(resource), f"{kind.plural} are served")
         yield running
 
 

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from api_examples import SPECS, raw_object
+from cluster import rest
 from cluster.faults import FaultProxy, is_list, is_watch
 from cluster.kube_world import eventually
 from gpu_tenancy.adapters import KindWatcher, kopf_watch
@@ -72,6 +73,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def install_kinds(cluster: ControlPlane) -> None:
     cluster.kubectl("apply", "-f", CRDS)
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", CRDS)
+    api = rest.Api(cluster)
+    for resource in RESOURCES.values():
+        rest.eventually(lambda resource=resource: api.serves(resource), f"{resource.plural} are served")
 
 
 @pytest.fixture(autouse=True)

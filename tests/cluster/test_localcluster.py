@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +23,6 @@ from gpu_tenancy.localcluster.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from gpu_tenancy.localcluster.processes import ProcessId
 
@@ -37,7 +38,7 @@ time.sleep(600)
 """
 
 
-def eventually(condition: Callable[[], Any], within: float = 15.0) -> None:
+def eventually(condition: Callable[[], Any], within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -59,6 +60,12 @@ def start_elsewhere(data_dir: Path, *options: str) -> subprocess.Popen[str]:
     assert starter.stdout is not None
     assert starter.stdout.readline() == "ready\n"
     return starter
+
+
+def crowd() -> float:
+    """Say how many times longer it takes where other work takes the processors; the load tells only after a minute."""
+    running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
+    return max(1.0, max(running, os.getloadavg()[0]) / len(os.sched_getaffinity(0)))
 
 
 def kill(starter: subprocess.Popen[str]) -> None:
@@ -92,8 +99,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def test_it_is_ready_in_time_and_nothing_of_it_is_left_after_the_block(tmp_path: Path) -> None:
     began = time.monotonic()
     with ControlPlane(tmp_path / "cluster") as running:
-        # Where other work takes the processors, it takes as much longer.
-        assert time.monotonic() - began < READY_WITHIN * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+        assert time.monotonic() - began < READY_WITHIN * crowd()
         running.kubectl("run", "probe", "--image=none")
         started = processes(running.data_dir)
         assert all(process.alive for process in started)
@@ -209,7 +215,10 @@ def test_nothing_listens_but_the_api_server_on_loopback(control_plane: ControlPl
     found = {}
     for name, child in state.components.items():
         folder = f"/proc/{child.process.pid}/fd"
-        links = [os.readlink(f"{folder}/{number}") for number in os.listdir(folder)]  # noqa: PTH115, PTH208  # as above
+        links = []
+        for number in os.listdir(folder):  # noqa: PTH208  # as above
+            with suppress(FileNotFoundError):  # closed meanwhile
+                links.append(os.readlink(f"{folder}/{number}"))  # noqa: PTH115  # as above
         inodes = [link[8:-1] for link in links if link.startswith("socket:[")]
         addresses = {listening[inode] for inode in inodes if inode in listening}
         if addresses:
@@ -238,15 +247,20 @@ def test_users_of_similar_names_have_files_of_their_own(control_plane: ControlPl
     assert whoami(control_plane, other)["username"] == "a_b"
 
 
+def may(control_plane: ControlPlane, *arguments: str, **options: Any) -> bool:
+    """Ask the API server, which knows of a binding a moment after it was made; kubectl fails if the answer is no."""
+    with suppress(LocalClusterError):
+        return "yes" in control_plane.kubectl("auth", "can-i", *arguments, **options)
+    return False
+
+
 def test_a_user_may_do_only_what_is_granted(control_plane: ControlPlane) -> None:
     stranger = control_plane.kubeconfig("stranger", ["strangers"])
     with pytest.raises(LocalClusterError, match="forbidden"):
         control_plane.kubectl("get", "nodes", kubeconfig=stranger)
     control_plane.kubectl("create", "clusterrole", "see-nodes", "--verb=list", "--resource=nodes")
     control_plane.kubectl("create", "clusterrolebinding", "strangers", "--clusterrole=see-nodes", "--group=strangers")
-    eventually(
-        lambda: "yes" in control_plane.kubectl("auth", "can-i", "list", "nodes", "--as=x", "--as-group=strangers")
-    )
+    eventually(lambda: may(control_plane, "list", "nodes", "--as=x", "--as-group=strangers"))
     control_plane.kubectl("get", "nodes", kubeconfig=stranger)
 
 
@@ -281,7 +295,7 @@ def test_a_kubelet_cannot_give_itself_labels_that_decide_placement(control_plane
     )
     kubelet = control_plane.kubeconfig("system:node:kubelet-cpu-0001", ["system:nodes"])
     command = ("label", "node", "kubelet-cpu-0001", "--overwrite")
-    eventually(lambda: "yes" in control_plane.kubectl("auth", "can-i", "patch", "nodes", kubeconfig=kubelet))
+    eventually(lambda: may(control_plane, "patch", "nodes", kubeconfig=kubelet))
     control_plane.kubectl(*command, "harmless=true", kubeconfig=kubelet)
     with pytest.raises(LocalClusterError, match=r"is not allowed to modify labels.*node-restriction"):
         control_plane.kubectl(*command, "gpu-tenancy.node-restriction.kubernetes.io/pool=b200", kubeconfig=kubelet)
@@ -409,7 +423,7 @@ def test_a_pod_runs_on_a_node_with_its_gpus_and_no_more_than_there_are(control_p
     assert running["status"]["containerStatuses"][0]["state"]["running"]
     create(control_plane, "Pod", "too-many", pod_spec(gpus=3))
     control_plane.kubectl(
-        "wait", "pod/too-many", f"--namespace={life}", "--for=condition=PodScheduled=False", "--timeout=20s"
+        "wait", "pod/too-many", f"--namespace={life}", "--for=condition=PodScheduled=False", "--timeout=60s"
     )
     control_plane.kubectl("delete", "pod", "fits", "too-many", f"--namespace={life}")
 
@@ -417,7 +431,7 @@ def test_a_pod_runs_on_a_node_with_its_gpus_and_no_more_than_there_are(control_p
 def test_a_pod_ends_when_asked_unless_it_ignores_that_until_its_grace_is_over(
     control_plane: ControlPlane, life: str
 ) -> None:
-    create(control_plane, "Pod", "polite", pod_spec())
+    create(control_plane, "Pod", "polite", pod_spec(terminationGracePeriodSeconds=120))
     create(control_plane, "Pod", "stubborn", pod_spec(), {"simulation.gpu-tenancy.dev/ignores-sigterm": "true"})
     took = {}
     for name in ("polite", "stubborn"):
@@ -425,7 +439,8 @@ def test_a_pod_ends_when_asked_unless_it_ignores_that_until_its_grace_is_over(
         began = time.monotonic()
         control_plane.kubectl("delete", "pod", name, f"--namespace={life}")
         took[name] = time.monotonic() - began
-    assert took["polite"] < 2 < took["stubborn"] < 8
+    assert took["polite"] < 60, "long before its grace is over"
+    assert 2 < took["stubborn"] < 60
 
 
 def test_a_pod_with_a_finalizer_has_ended_but_stays(control_plane: ControlPlane, life: str) -> None:
@@ -437,7 +452,7 @@ def test_a_pod_with_a_finalizer_has_ended_but_stays(control_plane: ControlPlane,
     eventually(lambda: pod(control_plane, "held")["status"]["phase"] == "Failed")
     assert pod(control_plane, "held")["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143
     control_plane.kubectl("patch", "pod", "held", f"--namespace={life}", '--patch={"metadata":{"finalizers":null}}')
-    control_plane.kubectl("wait", "pod/held", f"--namespace={life}", "--for=delete", "--timeout=20s")
+    control_plane.kubectl("wait", "pod/held", f"--namespace={life}", "--for=delete", "--timeout=60s")
 
 
 def test_a_job_completes_after_the_time_that_its_pods_name(control_plane: ControlPlane, life: str) -> None:
@@ -446,7 +461,7 @@ def test_a_job_completes_after_the_time_that_its_pods_name(control_plane: Contro
         "spec": pod_spec(restartPolicy="Never"),
     }
     create(control_plane, "Job", "short", {"completions": 2, "parallelism": 2, "template": template})
-    control_plane.kubectl("wait", "job/short", f"--namespace={life}", "--for=condition=Complete", "--timeout=20s")
+    control_plane.kubectl("wait", "job/short", f"--namespace={life}", "--for=condition=Complete", "--timeout=60s")
 
 
 def test_a_suspended_job_gives_its_gpus_back_and_resumes(control_plane: ControlPlane, life: str) -> None:
@@ -459,9 +474,9 @@ def test_a_suspended_job_gives_its_gpus_back_and_resumes(control_plane: ControlP
     eventually(lambda: active() == 1)
     control_plane.kubectl("patch", "job", "long", f"--namespace={life}", '--patch={"spec":{"suspend":true}}')
     eventually(lambda: not get(control_plane, "pods", f"--namespace={life}", "--selector=job-name=long")["items"])
-    assert "failed" not in get(control_plane, "job", "long", f"--namespace={life}")["status"]
     control_plane.kubectl("patch", "job", "long", f"--namespace={life}", '--patch={"spec":{"suspend":false}}')
     eventually(lambda: active() == 1)
+    assert "failed" not in get(control_plane, "job", "long", f"--namespace={life}")["status"]
     control_plane.kubectl("delete", "job", "long", f"--namespace={life}")
 
 

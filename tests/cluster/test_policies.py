@@ -198,6 +198,8 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
         probe = next(scenario for scenario in SCENARIOS if scenario.policy == policy)
         eventually(lambda probe=probe: denied(api, probe), f"{policy} is in force")
     eventually(lambda: api.send(gpu_pod(), EDDA, dry_run=True).accepted, "the mutation is in force")
+    lax = on_pod(debug([], pull="Never"), "ephemeralcontainers")
+    eventually(lambda: api.send(lax, EDDA, dry_run=True).accepted, "the mutation of images is in force")
     yield api
     api.close()
 
@@ -209,14 +211,7 @@ def build_kinds(api: Api) -> None:
     names = {"plural": HTTP_ROUTE.plural, "kind": HTTP_ROUTE.kind, "singular": "httproute"}
     spec = {"group": HTTP_ROUTE.group, "names": names, "scope": "Namespaced", "versions": [version]}
     api.must(create(CRD, {"metadata": CRD_METADATA, "spec": spec}))
-    eventually(lambda: served(api, HTTP_ROUTE), "routes are served")
-
-
-def served(api: Api, resource: Resource) -> bool:
-    """Tell whether there is such a path; of one that there is not, the answer is no object."""
-    with contextlib.suppress(ValueError):
-        return api.send(get(resource, "")).accepted
-    return False
+    eventually(lambda: api.serves(HTTP_ROUTE), "routes are served")
 
 
 def build_namespaces(api: Api) -> None:
@@ -250,6 +245,8 @@ def build_people(api: Api) -> None:
     for namespace in TENANT_NAMESPACES:
         for user, role in ((OLGA, "gpu-tenancy-owner"), (EDDA, "gpu-tenancy-editor")):
             api.must(create(ROLE_BINDING, new(user) | binds(user, role), namespace))
+            look = get(POD, "", namespace)
+            eventually(lambda look=look, user=user: api.send(look, user).accepted, f"{user} is known in {namespace}")
 
 
 def rule(group: str, *resources: str) -> dict[str, Any]:
@@ -385,6 +382,8 @@ def test_what_is_older_than_its_tenant_can_still_be_labelled_and_finalized(api: 
     api.must(create(SERVICE, new("old") | {"spec": SPEAKS | {"type": "NodePort"}}, "older"))
     api.must(create(VOLUME_CLAIM, new("old") | {"spec": CLAIM | {"storageClassName": "kept"}}, "older"))
     api.must(patch(NAMESPACE, "older", relabel(**ACME)))
+    wrong = pod(namespace="older", hostNetwork=True)
+    eventually(lambda: not api.send(wrong, dry_run=True).accepted, "it is a tenant's")
     for resource in (POD, SERVICE, VOLUME_CLAIM):
         change = patch(resource, "old", {"metadata": {"labels": {"x": "y"}, "finalizers": None}}, "older")
         assert not api.send(change, dry_run=True).message

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 import secrets
 import time
 from typing import TYPE_CHECKING
 
-from cluster.policy_scenarios import RBAC, create, new
+from cluster.operating import PATIENCE, eventually
+from cluster.policy_scenarios import RBAC, binds, create, new
 from cluster.rest import delete, get
 from gpu_tenancy.domain.naming import MANAGED_BY_LABEL, OPERATOR
-from gpu_tenancy.kube.resource import EVENT, JOB, NAMESPACE, NETWORK_POLICY, POD, RESOURCE_QUOTA, Resource
+from gpu_tenancy.kube.resource import (
+    EVENT,
+    JOB,
+    NAMESPACE,
+    NETWORK_POLICY,
+    POD,
+    RESOURCE_QUOTA,
+    ROLE_BINDING,
+    Resource,
+)
 from netpol import Address, Network, Pod
 from security.check import accepted, refused
 from security.world import CLUSTER_ROLE, MALLORY, OWN, RIVALS, complete
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from cluster.rest import Answer, Call
     from netpol import Peer
@@ -33,7 +44,6 @@ _REVIEW = Resource(
 )
 # Everybody may ask what they themselves may do.
 _EVERYBODYS = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"}
-_PATIENCE = 20.0
 
 
 def may(user: str, verb: str, group: str, resource: str, namespace: str = "", *, name: str = "") -> Attempt:
@@ -124,7 +134,7 @@ def from_template(resource: Resource, user: str, pod: Call) -> Attempt:
 
 
 def _made(world: World, namespace: str, name: str) -> Answer:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if any(one["metadata"]["name"].startswith(name) for one in world.api.must(get(POD, "", namespace))["items"]):
             return accepted()
@@ -201,17 +211,23 @@ def waits_with_tenants(user: str) -> Attempt:
     return attempt
 
 
-def after_an_addon_widened(roles: Iterable[str], asks: Attempt) -> Attempt:
-    """Ask for something after an add-on installed a role that built-in roles gather up."""
+def after_an_addon_widened(roles: Sequence[str], asks: Attempt) -> Attempt:
+    """Ask for something after an add-on installed a role that built-in roles gather up, and they have."""
     labels = {f"{RBAC}/aggregate-to-{role}": "true" for role in roles}
     rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+    gains = [may(f"somebody-with-{role}", "create", "", "resourcequotas", "default") for role in roles]
 
     def attempt(world: World) -> list[Answer]:
-        world.api.must(create(CLUSTER_ROLE, new("an-addon", **labels) | {"rules": rules}))
-        try:
+        bindings = [create(ROLE_BINDING, new(role) | binds(f"somebody-with-{role}", role), "default") for role in roles]
+        addon = create(CLUSTER_ROLE, new("an-addon", **labels) | {"rules": rules})
+        with contextlib.ExitStack() as stack:
+            for call in (*bindings, addon):
+                world.api.must(call)
+                undo = delete(call.resource, call.body["metadata"]["name"], call.namespace)
+                stack.callback(world.api.must, undo)
+            for gain in gains:
+                eventually(lambda gain=gain: gain(world)[0].accepted)
             return asks(world)
-        finally:
-            world.api.must(delete(CLUSTER_ROLE, "an-addon"))
 
     return attempt
 

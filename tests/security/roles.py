@@ -82,7 +82,8 @@ def granted(rules: Iterable[dict[str, Any]]) -> set[Right]:
 
 def seen(audit_log: Path) -> set[Right]:
     """Read what was asked and allowed; what was forbidden is asked in vain, and a fault as well."""
-    entries = [json.loads(line) for line in audit_log.read_text().splitlines()]
+    written, _, _ = audit_log.read_text().rpartition("\n")  # the last line may be half written
+    entries = [json.loads(line) for line in written.splitlines()]
     references = [(entry["objectRef"], entry["verb"]) for entry in entries if "objectRef" in entry]
     return {
         (reference.get("apiGroup", ""), _with_subresource(reference), verb)

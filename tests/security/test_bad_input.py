@@ -326,10 +326,13 @@ def test_what_one_tenant_does_to_its_own_leaves_what_is_called_the_same_elsewher
     assert world.cluster.condition("gres", "twin", "Active", RIVALS)["status"] == "True"
     assert "deletionTimestamp" not in world.api.must(get(POD, "twin", RIVALS))["metadata"]
 
-    def hard() -> list[str]:
+    def counted() -> list[tuple[str, str]]:
         quotas = [world.api.must(get(RESOURCE_QUOTA, "gpu-b200-reserved", one)) for one in (OWN, RIVALS)]
-        return [quota["spec"]["hard"]["requests.nvidia.com/gpu"] for quota in quotas]
+        return [
+            tuple(quota["status"][part]["requests.nvidia.com/gpu"] for part in ("hard", "used")) for quota in quotas
+        ]
 
-    eventually(lambda: hard() == ["8", "6"], lambda: str(hard()))
+    eventually(lambda: counted() == [("8", "1"), ("6", "2")], lambda: str(counted()))
     for kind, name in ((RESERVATION, "twin"), (POD, "twin")):
         world.api.must(delete(kind, name, RIVALS), RITA)
+    eventually(lambda: counted() == [("8", "1"), ("4", "1")], lambda: str(counted()))

@@ -36,8 +36,6 @@ from security.world import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cluster.rest import Answer, Call
     from security.world import World
 
@@ -128,24 +126,26 @@ class Site:
     def gpus_of_pods(self) -> Counter[tuple[str, Tier]]:
         """Sum up what the tenant's pods hold, by pool and tier."""
         held: Counter[tuple[str, Tier]] = Counter()
-        for namespace in MINE:
-            for item in self.world.api.must(get(POD, "", namespace))["items"]:
-                asked = sum(
-                    int(amount)
-                    for container in item["spec"]["containers"]
-                    for name, amount in container.get("resources", {}).get("limits", {}).items()
-                    if "/" in name
-                )
-                if asked and item["status"].get("phase") not in {"Succeeded", "Failed"}:
-                    pool = quota_of(item["spec"].get("priorityClassName", ""))
-                    assert pool is not None, f"a pod with GPUs is of no pool: {item}"
-                    held[pool] += asked
+        for _, item in self._at_one_moment(POD, MINE):
+            asked = sum(
+                int(amount)
+                for container in item["spec"]["containers"]
+                for name, amount in container.get("resources", {}).get("limits", {}).items()
+                if "/" in name
+            )
+            if asked and item["status"].get("phase") not in {"Succeeded", "Failed"}:
+                pool = quota_of(item["spec"].get("priorityClassName", ""))
+                assert pool is not None, f"a pod with GPUs is of no pool: {item}"
+                held[pool] += asked
         return held
 
-    def quotas(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for namespace in (*MINE, RIVALS):
-            for item in self.world.api.must(get(RESOURCE_QUOTA, "", namespace))["items"]:
-                yield namespace, item
+    def quotas(self) -> list[tuple[str, dict[str, Any]]]:
+        return self._at_one_moment(RESOURCE_QUOTA, (*MINE, RIVALS))
+
+    def _at_one_moment(self, kind: Resource, namespaces: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
+        """List what is in some namespaces by one request: what moves from one to another is in neither twice."""
+        found = [(item["metadata"]["namespace"], item) for item in self.world.api.must(get(kind, ""))["items"]]
+        return [(namespace, item) for namespace, item in found if namespace in namespaces]
 
 
 def _split(api_version: str) -> tuple[str, str]:
@@ -197,8 +197,9 @@ class Tenant(RuleBasedStateMachine):
             PEERING: peering("m-0", "rival", RIVALS),
         }
         for kind in CREATED:
-            answer = self.ask(create(kind, bodies[kind], namespace))
-            assert answer.accepted, answer.message
+            call = create(kind, bodies[kind], namespace)
+            # What the sequence before had may be gone and still be counted.
+            eventually(lambda call=call: self.ask(call).accepted, lambda call=call: self.ask(call).message)
 
     @rule(name=names, namespace=namespaces, labels=labels, limits=gpus, spec=oddities)
     def run_a_pod(self, name, namespace, labels, limits, spec) -> None:
@@ -297,17 +298,19 @@ class Tenant(RuleBasedStateMachine):
     def teardown(self) -> None:
         """See that nothing outside has changed, and leave nothing for the next sequence."""
         after, world = self.site.outside(), self.site.world
-        for namespace in MINE:
-            for kind in CREATED:
-                for item in world.api.must(get(kind, "", namespace))["items"]:
-                    if item["metadata"]["name"].startswith("m-"):
-                        world.api.send(delete(kind, item["metadata"]["name"], namespace))
-        eventually(lambda: not [name for name in self._pods() if name.startswith("m-")], lambda: str(self._pods()))
+        for kind, namespace, name in self._made():
+            world.api.send(delete(kind, name, namespace))
+        eventually(lambda: not self._made(), lambda: str(self._made()))
         assert {key for key in after.keys() | self.before.keys() if after.get(key) != self.before.get(key)} == set()
 
-    def _pods(self) -> list[str]:
-        items = [item for namespace in MINE for item in self.site.world.api.must(get(POD, "", namespace))["items"]]
-        return [item["metadata"]["name"] for item in items]
+    def _made(self) -> list[tuple[Resource, str, str]]:
+        return [
+            (kind, namespace, item["metadata"]["name"])
+            for kind in CREATED
+            for namespace in MINE
+            for item in self.site.world.api.must(get(kind, "", namespace))["items"]
+            if item["metadata"]["name"].startswith("m-")
+        ]
 
 
 @pytest.mark.timeout(600)

@@ -7,6 +7,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
+from cluster.operating import PATIENCE
 from security.check import HOLDS, OPEN, Outcome, outcome
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from security.check import Check, Wall
     from security.world import World
-
-_PATIENCE = 20.0
 
 
 def groups(checks: Sequence[Check]) -> list[tuple[tuple[Wall, ...], list[Check]]]:
@@ -48,6 +47,6 @@ def down(world: World, walls: Sequence[Wall]) -> Iterator[None]:
 
 def _until(world: World, check: Check, word: str) -> None:
     """Wait until a wall's removal or return has taken effect; if it never does, the trial itself will tell."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while outcome(world, check).word != word and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -145,13 +144,8 @@ class World:
         return [(group, plural) for plural, _, group in (line.partition(".") for line in text.split())]
 
     def send(self, call: Call, user: str, *, dry_run: bool = True) -> Answer:
-        """Make a call in somebody's name, again if it met another's count of a quota."""
-        for pause in (0, 0.01, 0.1, 0.5, 1):
-            time.sleep(pause)
-            answer = self.api.send(self.written(call), user, dry_run=dry_run)
-            if "try again" not in answer.message:
-                break
-        return answer
+        """Make a call in somebody's name."""
+        return self.api.send(self.written(call), user, dry_run=dry_run)
 
     def written(self, call: Call) -> Call:
         """Complete a pod as a careful user would, and never change what is said: see `complete`."""
@@ -357,7 +351,7 @@ def build_tenants(world: World) -> None:
         cluster.until("itn", name, "HostContested", "True")
     cluster.until("itn", "frost", "Suspended", "True")
     for user, namespace, gpus in ((MALLORY, OWN, 8), (RITA, RIVALS, 4)):
-        world.api.must(create(RESERVATION, reservation("nightly", gpus, now), namespace), user)
+        _make(world, create(RESERVATION, reservation("nightly", gpus, now), namespace), user)
         cluster.until("gres", "nightly", "Active", "True", namespace)
         for name in ("ci", "default"):
             if name == "ci":
@@ -387,15 +381,18 @@ def _leave(world: World) -> None:
     eventually(lambda: world.api.must(get(ROLE_BINDING, "", LEFT))["items"] == [])
 
 
+def _make(world: World, call: Call, user: str) -> None:
+    """Create something as soon as the API server knows the user's role, and a quota that was raised just now counts."""
+    eventually(lambda: world.send(call, user, dry_run=False).accepted, lambda: world.send(call, user).message)
+
+
 def _build_things(world: World, user: str, namespace: str) -> None:
     nightly = {"app": "x", RESERVATION_LABEL: "nightly"}
     nowhere = {"kubernetes.io/hostname": "nowhere"}
     # One that runs, and one that waits for the scheduler.
     pods = (new("standing", **nightly), gpu_pod(namespace=namespace)), (new("waiting"), pod(nodeSelector=nowhere))
     for metadata, one in pods:
-        call = world.written(create(POD, one.body | metadata, namespace))
-        # A quota that was raised just now counts a moment later.
-        eventually(lambda call=call: world.api.send(call, user).accepted, lambda call=call: str(world.send(call, user)))
+        _make(world, create(POD, one.body | metadata, namespace), user)
     world.api.must(create(SERVICE, new("inner") | {"spec": SPEAKS}, namespace), user)
     config_map, secret = Resource("", "v1", "configmaps", "ConfigMap"), Resource("", "v1", "secrets", "Secret")
     world.api.must(create(config_map, new("settings") | {"data": {"of": namespace}}, namespace), user)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PATIENCE = 60.0
+"""Seconds after which what is waited for will not come, however busy the machine is."""
+
 
 class NotYet(Exception):  # noqa: N818  # a state of affairs, not an error
     """What is waited for is not so yet; the message says what is."""
@@ -22,7 +25,7 @@ class NotObserved(Exception):  # noqa: N818  # as above
     """What the demo claims did not happen."""
 
 
-async def eventually(what: str, probe: Callable[[], Awaitable[T]], *, within: float) -> T:
+async def eventually(what: str, probe: Callable[[], Awaitable[T]], *, within: float = PATIENCE) -> T:
     """Ask again and again until the probe has an answer.
 
     Args:

@@ -18,7 +18,7 @@ from gpu_tenancy.demo.world import (
     POOL,
     TENANT,
 )
-from gpu_tenancy.domain.naming import TENANT_LABEL
+from gpu_tenancy.domain.naming import MANAGED_SELECTOR, TENANT_LABEL
 from gpu_tenancy.kube.resource import LEASE, NAMESPACE, NETWORK_POLICY, NODE, RESOURCE_QUOTA, ROLE_BINDING
 from gpu_tenancy.localcluster import nodes
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gpu_tenancy.kube.resource import Resource
 
 CHARTS = Path(__file__).parents[3] / "charts"
+COUNT_SECONDS = 2.0
+"""A quota that was just written Kubernetes may count once more, overlooking pods that were admitted meanwhile."""
 POOL_OF_MODEL = {"dgx-b200": "b200", "dgx-gb200": "gb200", "rtx-pro": "rtx-pro"}
 
 
@@ -46,7 +48,7 @@ async def install_charts(world: World) -> str:
         helm, *install, "gpu-tenancy", str(CHARTS / "gpu-tenancy"), "--set", "operator.enabled=false"
     )
     for kind in OURS.values():
-        await eventually(f"{kind.kind} served", partial(_established, world, kind), within=20)
+        await eventually(f"{kind.kind} served", partial(_established, world, kind))
     policies = await world.list(ADMISSION_POLICY)
     return f"{', '.join(OURS)} are served; {len(policies)} validating admission policies stand"
 
@@ -91,7 +93,7 @@ def _is_ready(node: Object) -> bool:
 async def start_operator(world: World) -> str:
     """Start the operator with the rights of its service account."""
     world.operator.start()
-    await eventually("the operator leading", world.operator.leads, within=30)
+    await eventually("the operator leading", world.operator.leads)
     lease = await world.admin.get(LEASE, "gpu-tenancy", OPERATOR_NAMESPACE)
     return f"{lease['spec']['holderIdentity']} holds the Lease, and its caches are complete"
 
@@ -109,7 +111,7 @@ async def offer_pools(world: World) -> str:
             if seen != gpus:
                 raise NotYet(f"{seen} of {gpus} GPUs of {name} are usable")
 
-    await eventually("all pools usable", usable, within=30)
+    await eventually("all pools usable", usable)
     return "usable GPUs: " + ", ".join(f"{name} {gpus:,}" for name, gpus in standing.items())
 
 
@@ -120,7 +122,9 @@ async def admit_tenants(world: World) -> str:
         await world.create(manifest)
     names = [tenant["metadata"]["name"] for tenant in tenants]
     for name in names:
-        await eventually(f"{name} Ready", partial(world.condition, TENANT, name, "Ready"), within=30)
+        await eventually(f"{name} Ready", partial(world.condition, TENANT, name, "Ready"))
+    await eventually("all quotas counted", partial(_counted, world))
+    await asyncio.sleep(COUNT_SECONDS)
     namespaces = [namespace["name"] for tenant in tenants for namespace in tenant["spec"]["namespaces"]]
     stored = {namespace["metadata"]["name"] for namespace in await world.list(NAMESPACE, labels=TENANT_LABEL)}
     if missing := set(namespaces) - stored:
@@ -138,12 +142,18 @@ async def admit_tenants(world: World) -> str:
     )
 
 
+async def _counted(world: World) -> None:
+    for quota in await world.list(RESOURCE_QUOTA, labels=MANAGED_SELECTOR):
+        if quota.get("status", {}).get("hard") != quota["spec"]["hard"]:
+            raise NotYet(f"{quota['metadata']['namespace']}/{quota['metadata']['name']} is not")
+
+
 async def refuse_residency(world: World) -> str:
     """Create the tenant whose data may not leave the EU, with a region that is not in it."""
     [manifest] = scenario.objects("04-tenant-refused")
     await world.create(manifest)
     name = manifest["metadata"]["name"]
-    stalled = await eventually(f"{name} refused", lambda: world.condition(TENANT, name, "Stalled"), within=15)
+    stalled = await eventually(f"{name} refused", lambda: world.condition(TENANT, name, "Stalled"))
     if await world.list(NAMESPACE, labels=f"{TENANT_LABEL}={name}"):
         raise NotObserved(f"{name} was refused and has a namespace all the same")
     return f"{name}: {stalled['message']}"

@@ -21,7 +21,7 @@ async def place_pods(world: World) -> str:
     manifest = scenario.as_users_write(deployment, world.control_plane.kubernetes)
     await world.create(manifest, by=world.person("robotics-engineer"))
     namespace, replicas = deployment["metadata"]["namespace"], deployment["spec"]["replicas"]
-    pods = await eventually("the service running", lambda: running(world, namespace, "perception", replicas), within=30)
+    pods = await eventually("the service running", lambda: running(world, namespace, "perception", replicas))
     for pod in pods:
         labels = (await world.admin.get(NODE, pod["spec"]["nodeName"]))["metadata"]["labels"]
         if (labels.get(NODE_REGION_LABEL), labels.get(NODE_POOL_LABEL)) != ("eu-de", "rtx-pro"):

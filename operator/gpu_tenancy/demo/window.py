@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpu_tenancy.api.common import parse_instant
 from gpu_tenancy.demo import scenario
-from gpu_tenancy.demo.observe import NotObserved, NotYet, eventually, refusal
+from gpu_tenancy.demo.observe import PATIENCE, NotObserved, NotYet, eventually, refusal
 from gpu_tenancy.demo.tenancy import OVER_QUOTA, is_running, running
 from gpu_tenancy.demo.world import POOL, RESERVATION
 from gpu_tenancy.domain.naming import Tier, priority_class
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAME, NAMESPACE, POOL_NAME = "evening-training", "robotics-train", "gb200"
 JOB_NAME, JOB_PODS = "grasping-policy", 8
 SPOT_NAMESPACE, SPOT_APP, SPOT_PODS = "university-research", "protein-folding", 18
-LEAD_TIME = timedelta(seconds=10)
+LEAD_TIME = timedelta(seconds=15)
 ON_TIME = timedelta(seconds=3)
 """How late an opening or a closing may be seen, on a machine that is busy with a whole control plane."""
 
@@ -35,15 +35,15 @@ async def fill_with_spot(world: World) -> str:
 
 
 async def _spot_runs_everywhere(world: World) -> str:
-    await eventually("spot pods on every tray", lambda: running(world, SPOT_NAMESPACE, SPOT_APP, SPOT_PODS), within=30)
+    await eventually("spot pods on every tray", lambda: running(world, SPOT_NAMESPACE, SPOT_APP, SPOT_PODS))
     return f"{SPOT_PODS} spot pods with 4 GPUs each run, one on each tray of the rack"
 
 
 async def accept_reservation(world: World) -> str:
     """Reserve half a rack for three of the demo's hours."""
     await _reserve(world)
-    ready = await eventually("Scheduled", lambda: _condition(world, "Ready", reason="Scheduled"), within=10)
-    await eventually("not active before its start", lambda: _condition(world, "Active", status="False"), within=5)
+    ready = await eventually("Scheduled", lambda: _condition(world, "Ready", reason="Scheduled"))
+    await eventually("not active before its start", lambda: _condition(world, "Active", status="False"))
     return str(ready["message"])
 
 
@@ -76,7 +76,6 @@ async def refuse_second_reservation(world: World) -> str:
     stalled = await eventually(
         "a second reservation refused",
         lambda: world.condition(RESERVATION, metadata["name"], "Stalled", namespace=metadata["namespace"]),
-        within=10,
     )
     status = (await world.admin.get(RESERVATION, metadata["name"], metadata["namespace"]))["status"]
     offers = [parse_instant(offer["start"]) for offer in status.get("offers", ())]
@@ -114,9 +113,9 @@ async def open_window(world: World) -> str:
             raise NotYet(f"the reserved quota is {hard}")
         return datetime.now(UTC)
 
-    seen = await eventually("the window open", opened, within=remaining + 15)
+    seen = await eventually("the window open", opened, within=remaining + PATIENCE)
     _require_on_time("opened", seen, start)
-    await eventually("Active", lambda: _condition(world, "Active"), within=5)
+    await eventually("Active", lambda: _condition(world, "Active"))
     return f"quota {priority_class(POOL_NAME, Tier.RESERVED)} is 32, {_relative(seen, start)} the start at {start:%H:%M:%S}"
 
 
@@ -143,7 +142,7 @@ def _relative(seen: datetime, due: datetime) -> str:
 
 async def preempt_spot(world: World) -> str:
     """Watch the Job resume and spot pods make room for it."""
-    pods = await eventually("the Job's pods running", lambda: running(world, NAMESPACE, JOB_NAME, JOB_PODS), within=20)
+    pods = await eventually("the Job's pods running", lambda: running(world, NAMESPACE, JOB_NAME, JOB_PODS))
     job = await world.admin.get(JOB, JOB_NAME, NAMESPACE)
     if job["spec"].get("suspend"):
         raise NotObserved("the Job has pods and is suspended")
@@ -167,7 +166,7 @@ async def give_notice(world: World) -> str:
 async def close_window(world: World) -> str:
     """Watch the Job being suspended, its pods going, and the quota falling to zero by the end."""
     _, end = await _window(world)
-    within = (end - datetime.now(UTC)).total_seconds() + 15
+    within = (end - datetime.now(UTC)).total_seconds() + PATIENCE
     world.say(f"closes at {end:%H:%M:%S} UTC")
 
     async def suspended() -> datetime:
@@ -199,14 +198,13 @@ async def close_window(world: World) -> str:
     )
     if late := [what for what, when in seen.items() if when > end + ON_TIME]:
         raise NotObserved(", ".join(f"{what} {_relative(seen[what], end)} the end" for what in late))
-    # It is told after the end, and the quota was closed some seconds before.
-    await eventually("not active any more", lambda: _condition(world, "Active", status="False"), within=15)
+    await eventually("not active any more", lambda: _condition(world, "Active", status="False"))
     return ", ".join(f"{what} {_relative(when, end)}" for what, when in seen.items()) + f" the end at {end:%H:%M:%S}"
 
 
 async def return_to_spot(world: World) -> str:
     """Watch the idle GPUs go back to the university, and after the cleaning gap be free to promise again."""
-    await eventually("the reservation completed", lambda: _condition(world, "Ready", reason="Completed"), within=15)
+    await eventually("the reservation completed", lambda: _condition(world, "Ready", reason="Completed"))
 
     async def free() -> int:
         pool = await world.admin.get(POOL, POOL_NAME)
@@ -216,5 +214,5 @@ async def return_to_spot(world: World) -> str:
             raise NotYet(f"{status.get('free', 0)} of {unpromised} GPUs of {POOL_NAME} are free")
         return int(unpromised)
 
-    gpus = await eventually("the GPUs free", free, within=15)
+    gpus = await eventually("the GPUs free", free)
     return f"{await _spot_runs_everywhere(world)}; {gpus} GPUs are free to promise"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from gpu_tenancy.api import GPU_POOL, GPU_RESERVATION, GROUP, INDUSTRIAL_TENANT, KINDS, VERSION
-from gpu_tenancy.demo.observe import condition
+from gpu_tenancy.demo.observe import PATIENCE, condition
 from gpu_tenancy.demo.process import OperatorProcess
 from gpu_tenancy.kube.auth import Credentials
 from gpu_tenancy.kube.client import Client
+from gpu_tenancy.kube.errors import ApiError
 from gpu_tenancy.kube.resource import BUILT_IN, Resource
 from gpu_tenancy.localcluster import ControlPlane
 
@@ -102,8 +104,17 @@ class World:
         return self._clients[name]
 
     async def create(self, manifest: Object, *, by: Client | None = None) -> Object:
-        """Create an object, as the administrator unless told otherwise."""
-        return await (by or self.admin).create(RESOURCES.of(manifest["apiVersion"], manifest["kind"]), manifest)
+        """Create an object, as the administrator unless told otherwise, as soon as its quotas have been counted."""
+        resource = RESOURCES.of(manifest["apiVersion"], manifest["kind"])
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await (by or self.admin).create(resource, manifest)
+            except ApiError as error:
+                uncounted = error.is_conflict or "status unknown for quota" in error.message
+                if not uncounted or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.1)
 
     async def list(
         self, resource: Resource, namespace: str = "", *, labels: str = "", by: Client | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -85,9 +86,10 @@ def test_an_exported_tenant_is_the_same_after_it_was_deleted_and_applied_again(c
     # In JSON: other writers of YAML leave strings bare that kubectl takes for numbers.
     cluster.kubectl("apply", "-f", "-", input=json.dumps(moving))
     cluster.until("itn", "moving", "Ready", "True")
+    one_day, another = (datetime.now(UTC).date() + timedelta(days=days) for days in (90, 91))
     cluster.apply(
-        reservation("a", "moving", 2, "2027-03-01T08:00:00Z", 7200),
-        reservation("b", "moving", 2, "2027-03-02T08:00:00+01:00", 7200),
+        reservation("a", "moving", 2, f"{one_day}T08:00:00Z", 7200),
+        reservation("b", "moving", 2, f"{another}T08:00:00+01:00", 7200),
     )
     for name in ("a", "b"):
         cluster.until("gres", name, "Ready", "True", "moving")
@@ -130,7 +132,7 @@ def test_a_drained_tenant_is_emptied_within_its_grace_period(cluster: Cluster) -
     running(cluster, "leaving", 5)
     eventually(lambda: cluster.get("pdb", "kept", "leaving")["status"].get("expectedPods") == 1)
 
-    cluster.apply(tenant("leaving", suspended=True, suspension={"pods": "Drain", "gracePeriod": "20s"}))
+    cluster.apply(tenant("leaving", suspended=True, suspension={"pods": "Drain", "gracePeriod": "24s"}))
     (kept,) = running(cluster, "leaving", 1)
     assert kept.startswith("kept-")
     assert cluster.get("job", "batch", "leaving")["spec"]["suspend"] is True
@@ -156,11 +158,11 @@ def test_a_cordon_kills_nothing_and_opening_a_tenant_stops_its_drain(cluster: Cl
     cluster.apply(tenant("staying", suspended=True))
     eventually(lambda: reason(cluster, "staying") == "Cordoned")
     assert running(cluster, "staying", 2) == pods
-    cluster.apply(tenant("staying", suspended=True, suspension={"pods": "Drain", "gracePeriod": "6s"}))
+    cluster.apply(tenant("staying", suspended=True, suspension={"pods": "Drain", "gracePeriod": "8s"}))
     eventually(lambda: reason(cluster, "staying") == "Draining")
     cluster.apply(tenant("staying"))
     eventually(lambda: cluster.condition("itn", "staying", "Suspended") is None)
 
-    with pytest.raises(AssertionError, match="not seen"):
-        eventually(lambda: sorted(running(cluster, "staying", 2)) != sorted(pods), patience=10, every=1)
+    with pytest.raises(AssertionError, match="not seen within 12 s"):
+        eventually(lambda: sorted(running(cluster, "staying", 2)) != sorted(pods), patience=12, every=1)
     assert "drain" not in cluster.get("itn", "staying")["status"]

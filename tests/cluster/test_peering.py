@@ -232,8 +232,11 @@ def test_of_many_only_so_many_count_and_the_younger_is_told(cluster: Cluster) ->
     assert cluster.until("tpeer", "z-self", "Stalled", "True", "crowd-a")["reason"] == "OwnTenant"
 
     cluster.kubectl("delete", "tpeer", "p00", "-n", "crowd-a")
-    cluster.until("tpeer", "z-again", "Stalled", "True", "crowd-a")
     cluster.until("tpeer", "p32", "Reconciling", "True", "crowd-a")
+    eventually(
+        lambda: cluster.until("tpeer", "z-again", "Stalled", "True", "crowd-a")["reason"] == "TooManyPeerings",
+        lambda: "it is no duplicate any more, and one too many",
+    )
 
 
 def test_while_the_operator_is_down_one_half_deleted_closes_the_way(

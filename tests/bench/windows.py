@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _LEAD_SECONDS = 30
 _PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.5
-_COUNT_SECONDS = 3.0
-"""By then the controller-manager has counted what was lowered."""
 _GPUS = "requests.nvidia.com/gpu"
 
 
@@ -61,8 +59,9 @@ async def raise_plainly(site: Site, tenants: Sequence[Manifest]) -> list[float]:
     """Raise the same quotas by plain PATCHes of the same sort, once lowered; give the seconds from the first to each raise."""
     namespaces = {one["spec"]["namespaces"][0]["name"] for one in tenants}
     async with connect(site.admin) as admin, connect(site.account) as account:
+        await _counted(admin)
         await account.send(await _amounts(admin, namespaces, 0), CONCURRENCY)
-        await asyncio.sleep(_COUNT_SECONDS)
+        await _counted(admin)
         raises = await _amounts(admin, namespaces, 1)
         async with _listening(admin) as heard:
             began = time.time()
@@ -79,6 +78,19 @@ async def _amounts(admin: Raw, namespaces: Collection[str], gpus: int) -> list[l
             body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"hard": {_GPUS: str(gpus)}}}
             calls.append([patch(RESOURCE_QUOTA, metadata["namespace"], metadata["name"], body)])
     return calls
+
+
+async def _counted(admin: Raw) -> None:
+    """Wait until the controller-manager has counted what was written, and writes no more to the quotas."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while any(
+        quota.get("status", {}).get("hard") != quota["spec"]["hard"]
+        for quota in (await admin.list(RESOURCE_QUOTA, MANAGED_SELECTOR))["items"]
+        if _is_reserved(quota["metadata"]["name"])
+    ):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the quotas are not counted after {_PATIENCE_SECONDS:.0f} s")
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 @asynccontextmanager

@@ -56,6 +56,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
             "nodeSelector": MANY_LABELS,
             "resourceName": "nvidia.com/mig-1g.23gb",
             "gpusPerNode": 8,
+            "perGpu": {"cpu": "3.5", "memory": "29Gi", "ephemeral-storage": "400G"},
             "placementUnit": "Node",
             "spot": "Disabled",
             "headroom": 16,

@@ -152,7 +152,9 @@ def _region() -> Manifest:
 
 def _pool(name: str, product: str) -> Manifest:
     selector = {"matchLabels": {"nvidia.com/gpu.product": product}}
-    return custom("GpuPool", name, region=REGION, model=product, nodeSelector=selector, gpusPerNode=GPUS_PER_NODE)
+    per_gpu = {"cpu": "26", "memory": "180Gi"}
+    offer = {"nodeSelector": selector, "gpusPerNode": GPUS_PER_NODE, "perGpu": per_gpu}
+    return custom("GpuPool", name, region=REGION, model=product, **offer)
 
 
 def custom(kind: str, name: str, namespace: str = "", **spec: Any) -> Manifest:

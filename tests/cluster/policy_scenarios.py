@@ -23,6 +23,7 @@ from gpu_tenancy.domain.naming import (
     NODE_REGION_LABEL,
     NODE_RESERVATION_PREFIX,
     OPERATOR,
+    PER_GPU_ANNOTATION,
     PLACEMENT_LABEL,
     POOL_LABEL,
     POOL_TAINT,
@@ -96,7 +97,7 @@ def pod(
     labels: Mapping[str, str] | None = None,
     *,
     namespace: str = "train",
-    limits: Mapping[str, int] | None = None,
+    limits: Mapping[str, int | str] | None = None,
     env: list[dict[str, Any]] | None = None,
     image: str = IMAGE,
     ports: list[dict[str, Any]] | None = None,
@@ -115,12 +116,22 @@ def pod(
     return create(POD, {"metadata": metadata, "spec": {"containers": [container], **spec}}, namespace)
 
 
-def gpu_pod(labels: Mapping[str, str] | None = None, **fields: Any) -> Call:
-    return pod(labels, limits={"nvidia.com/gpu": 1}, **fields)
+def gpu_pod(
+    labels: Mapping[str, str] | None = None, gpus: int = 1, limits: Mapping[str, str] | None = None, **fields: Any
+) -> Call:
+    return pod(labels, limits={"nvidia.com/gpu": gpus, **(limits or {})}, **fields)
 
 
 def init_container(**fields: Any) -> list[dict[str, Any]]:
     return [{"name": "init", "image": IMAGE, "imagePullPolicy": "Always", **fields}]
+
+
+def first(**limits: str) -> list[dict[str, Any]]:
+    return init_container(resources={"limits": limits})
+
+
+def sidecar(**limits: str) -> list[dict[str, Any]]:
+    return init_container(name="sidecar", restartPolicy="Always", resources={"limits": limits})
 
 
 def mounts(path: str) -> dict[str, Any]:
@@ -172,6 +183,9 @@ OF_ACME, OF_RIVAL = ({"namespaceSelector": {"matchLabels": {TENANT_LABEL: one}}}
 NETWORKS, CALICO_ADDRESS = "k8s.v1.cni.cncf.io/networks", "cni.projectcalico.org/ipAddrs"
 RAILS = "namespace/name of one of [rails/a, rails/b]"
 CAPABLE = {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "all"}
+# In namespace train, each GPU of pool b200 brings this much.
+PER_GPU = {"cpu": "26", "memory": "230Gi"}
+ONE_MORE_GPU = {"nvidia.com/gpu": "1"}
 
 POD_SCENARIOS = [
     ("runs outside its placement", pod(nodeSelector={PLACEMENT_KEY: "false"}), pod(), f'write spec.nodeSelector "{PLACEMENT_KEY}": "true"'),
@@ -237,6 +251,13 @@ POD_SCENARIOS = [
     ("keeps the pods of one namespace off", pod(affinity=apart(namespaces=["train", "rival"])), pod(affinity=apart(namespaces=["train"])), "leave out namespaces"),
     ("looks for the pods of another tenant", pod(affinity=apart("podAffinity", **OF_RIVAL)), pod(affinity=apart("podAffinity", **OF_ACME)), "leave out namespaces"),
     ("would rather be near the pods of another tenant", pod(affinity=rather_near(**OF_RIVAL)), pod(affinity=rather_near(**OF_ACME)), "leave out namespaces"),
+    ("takes the CPUs of its neighbours", gpu_pod(limits={"cpu": "26.0001"}), gpu_pod(limits=PER_GPU), "each of pool b200 brings cpu 26 and memory 230Gi, and this pod requests more; lower resources.requests"),
+    ("takes the memory of its neighbours", gpu_pod(gpus=2, limits={"memory": "461Gi"}), gpu_pod(gpus=2, limits={"cpu": "52", "memory": "460Gi"}), "or create a pod with more GPUs"),
+    ("takes the CPUs of its neighbours before it runs", gpu_pod(initContainers=first(cpu="27")), gpu_pod(limits={"cpu": "26"}, initContainers=first(cpu="26")), "lower resources.requests"),
+    ("takes the CPUs of its neighbours for a sidecar", gpu_pod(limits={"cpu": "25.9"}, initContainers=sidecar(cpu="0.2")), gpu_pod(limits={"cpu": "25.9"}, initContainers=sidecar(cpu="1e-1")), "of all containers together"),
+    ("takes the CPUs of its neighbours beside a sidecar", gpu_pod(initContainers=sidecar(cpu="14") + first(cpu="13")), gpu_pod(initContainers=first(cpu="13") + sidecar(cpu="14")), "lower resources.requests"),
+    ("takes the CPUs of its neighbours as a pod", gpu_pod(resources={"limits": {"cpu": "27"}}), gpu_pod(limits={"cpu": "100m"}, resources={"requests": {"cpu": "26"}}), "lower resources.requests"),
+    ("counts a GPU that it has before it runs twice", gpu_pod(limits={"cpu": "27"}, initContainers=first(**ONE_MORE_GPU)), gpu_pod(gpus=2, limits={"cpu": "52"}, initContainers=first(**ONE_MORE_GPU)), "or create a pod with more GPUs"),
     ("hides in a field which GPUs it sees", pod({"devices": "all"}, env=[{"name": "NVIDIA_VISIBLE_DEVICES", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['devices']"}}}]), pod({"devices": "all"}, env=[{"name": "DEVICES", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['devices']"}}}]), "remove NVIDIA_VISIBLE_DEVICES"),
 ]  # fmt: skip
 
@@ -262,6 +283,10 @@ def on_pod(body: Any, subresource: str = "") -> Call:
     return patch(POD, "standing", body, "train", subresource)
 
 
+def resize(cpu: str) -> Call:
+    return on_pod([{"op": "add", "path": "/spec/containers/0/resources/requests/cpu", "value": cpu}], "resize")
+
+
 POD_UPDATE_SCENARIOS = [
     ("moves a pod to another pool", on_pod(relabel(**{POOL_LABEL: "rtx-pro"})), on_pod(relabel(app="x")), f"keep the label {POOL_LABEL}"),
     ("moves a pod to another tier", on_pod(relabel(**{TIER_LABEL: "spot"})), on_pod(relabel(app="x")), f"keep the label {TIER_LABEL}"),
@@ -272,6 +297,7 @@ POD_UPDATE_SCENARIOS = [
     ("names GPUs by an annotation later", on_pod(annotate(**ALL_BY_PLUGIN)), on_pod(annotate(note="x")), "heed nvidia.cdi.k8s.io/container.main past all that is granted"),
     ("joins a network later", on_pod(annotate(**{NETWORKS: "rails/c"})), on_pod(annotate(**{NETWORKS: "rails/b"})), RAILS),
     ("takes an address of others later", on_pod(annotate(**{CALICO_ADDRESS: '["10.0.0.1"]'})), on_pod(annotate(note="x")), f"heed {CALICO_ADDRESS}"),
+    ("takes the CPUs of its neighbours later", resize("27"), resize("26"), "each of pool b200 brings cpu 26"),
     ("debugs privileged", on_pod(debug([], securityContext={"privileged": True}), "ephemeralcontainers"), on_pod(debug([]), "ephemeralcontainers"), "and privileged"),
 ]  # fmt: skip
 
@@ -329,6 +355,7 @@ NAMESPACE_SCENARIOS = [
     ("takes a host name", on_namespace(annotate(**{HOSTS_ANNOTATION: "*.example"})), on_namespace(annotate(note="x")), HOSTS_ANNOTATION),
     ("grants devices", on_namespace(annotate(**{DEVICE_CLASSES_ANNOTATION: "gpu.nvidia.com"})), on_namespace(annotate(note="x")), DEVICE_CLASSES_ANNOTATION),
     ("lets pods come to reserved nodes", on_namespace(annotate(**{EXCLUSIVE_ANNOTATION: "solo,mine"})), on_namespace(annotate(note="x")), EXCLUSIVE_ANNOTATION),
+    ("lets pods take more of a node than comes with their GPUs", on_namespace(annotate(**{PER_GPU_ANNOTATION: ""})), on_namespace(annotate(note="x")), PER_GPU_ANNOTATION),
     ("grants a load balancer", on_namespace(annotate(**{LOAD_BALANCERS_ANNOTATION: "9"})), on_namespace(annotate(note="x")), LOAD_BALANCERS_ANNOTATION),
     ("weakens Pod Security of a tenant", on_namespace(relabel(**{PSA: "privileged"})), on_namespace(relabel(**{PSA: "privileged"}), "platform"), PSA),
     ("allows administrative access to devices", on_namespace(relabel(**{"resource.kubernetes.io/admin-access": "true"})), OTHER, "resource.kubernetes.io/admin-access"),
@@ -341,7 +368,7 @@ MANAGED = {MANAGED_BY_LABEL: OPERATOR}
 ANNOTATE = annotate(note="x")
 CLAIM_LABEL = relabel(**MANAGED)
 SELECT_ALL = {"spec": {"podSelector": {}}}
-LIMITS = {"spec": {"limits": [{"type": "Container", "max": {"cpu": "64"}}]}}
+LIMITS = {"spec": {"limits": [{"type": "PersistentVolumeClaim", "max": {"storage": "1Ti"}}]}}
 QUOTA = {"spec": {"hard": {"services": "50"}}}
 BEGIN_OTHERWISE = "write a metadata.name that begins otherwise"
 

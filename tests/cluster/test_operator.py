@@ -20,6 +20,7 @@ from cluster.site import (
     pool,
     ready,
     region,
+    renting,
     reservation,
     running,
     soon,
@@ -230,6 +231,47 @@ def test_guarantees_beyond_the_pool_are_not_handed_out(cluster: Cluster) -> None
     eventually(lambda: hard(cluster, "second-a", "gpu-rtx-pro-guaranteed") == "8")
     assert hard(cluster, "first-a", "gpu-rtx-pro-guaranteed") == "24"
     cluster.kubectl("delete", "itn", "first", "second")
+
+
+def test_what_comes_with_a_gpu_is_left_to_whoever_it_is_promised_to(cluster: Cluster) -> None:
+    """First as it is where a pool says nothing: one GPU of each node, with half of its CPUs, keeps its neighbour out."""
+    for name, gpus in (("greedy", 4), ("modest", 7)):
+        cluster.apply(renting(name, "rtx-pro", guaranteed=gpus))
+        ready(cluster, name)
+        eventually(lambda name=name, gpus=gpus: hard(cluster, name, "gpu-rtx-pro-guaranteed") == str(gpus))
+    neighbour = asking("neighbour", "modest", **{"nvidia.com/gpu": "7", "cpu": "150"})
+
+    for node in range(4):
+        cluster.create(asking(f"one-{node}", "greedy", **{"nvidia.com/gpu": "1", "cpu": "128"}))
+        running(cluster, f"one-{node}", "greedy")
+    cluster.create(neighbour)
+    eventually(lambda: "Insufficient cpu" in cluster.kubectl("get", "pod", "neighbour", "-n", "modest", "-o", "yaml"))
+
+    for namespace in ("greedy", "modest"):
+        cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait")
+    cluster.apply(pool("rtx-pro", RTX_PRO, perGpu={"cpu": "30", "memory": "180Gi"}))
+    limits = "rtx-pro nvidia.com/gpu cpu 30,rtx-pro nvidia.com/gpu memory 180Gi"
+    eventually(
+        lambda: cluster.get("namespace", "greedy")["metadata"]["annotations"]["gpu-tenancy.dev/per-gpu"] == limits
+    )
+    with pytest.raises(
+        Exception, match="each of pool rtx-pro brings cpu 30 and memory 180Gi, and this pod requests more"
+    ):
+        cluster.create(asking("one", "greedy", **{"nvidia.com/gpu": "1", "cpu": "128"}))
+    for node in range(4):
+        cluster.create(asking(f"one-{node}", "greedy", **{"nvidia.com/gpu": "1", "cpu": "30"}))
+        running(cluster, f"one-{node}", "greedy")
+    cluster.create(neighbour)
+    running(cluster, "neighbour", "modest")
+    cluster.kubectl("delete", "itn", "greedy", "modest")
+    cluster.kubectl("wait", "--for=delete", "namespace/greedy", "namespace/modest", "--timeout=60s")
+
+
+def asking(name: str, namespace: str, **limits: str) -> dict[str, Any]:
+    """Build a pod that asks for these."""
+    asks = pod(name, namespace)
+    asks["spec"]["containers"][0]["resources"] = {"limits": limits}
+    return asks
 
 
 def test_an_exclusive_reservation_has_its_nodes_to_itself_and_gives_them_back(cluster: Cluster) -> None:

@@ -21,6 +21,7 @@ from cluster.policy_scenarios import (
     LIMITS,
     MANAGED,
     OLGA,
+    PER_GPU,
     PETRA,
     PLACEMENT_KEY,
     POLICIES,
@@ -65,6 +66,7 @@ from gpu_tenancy.domain.naming import (
     NODE_POOL_LABEL,
     NODE_REGION_LABEL,
     OPERATOR,
+    PER_GPU_ANNOTATION,
     PLACEMENT_LABEL,
     POOL_LABEL,
     REGISTRIES_ANNOTATION,
@@ -129,6 +131,7 @@ GRANTED = {
     HOSTS_ANNOTATION: "*.apps.example,app.acme.example",
     NETWORKS_ANNOTATION: "rails/a,rails/b",
     EXCLUSIVE_ANNOTATION: "solo,duo",
+    PER_GPU_ANNOTATION: ",".join(f"b200 nvidia.com/gpu {resource} {amount}" for resource, amount in PER_GPU.items()),
 }
 TENANT_NAMESPACES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "train": (ACME, GRANTED),
@@ -275,6 +278,7 @@ def build_children(api: Api) -> None:
     """Create a pod, an unbound claim, one child of each kind that is the operator's, and one that is not."""
     labels = {"app": "x", RESERVATION_LABEL: "nightly"}
     spec = gpu_pod(**handwritten(tier=Tier.RESERVED)).body["spec"]
+    spec["containers"][0]["resources"]["requests"] = {"cpu": "1"}
     api.must(create(POD, new("standing", **labels) | {"spec": spec}, "train"))
     api.must(create(SERVICE, new("inner") | {"spec": SPEAKS}, "train"))
     api.must(create(VOLUME_CLAIM, new("loose") | {"spec": CLAIM | {"storageClassName": "absent"}}, "train"))
@@ -326,6 +330,12 @@ def test_every_policy_is_bound_fails_closed_and_has_been_tried(api: Api) -> None
 def test_the_api_server_finds_no_type_error_in_a_policy(api: Api, policy: str) -> None:
     eventually(lambda: "typeChecking" in api.must(get(FENCE, policy)).get("status", {}), "it has been checked")
     assert api.must(get(FENCE, policy))["status"]["typeChecking"] == {}
+
+
+def test_what_comes_with_a_gpu_is_open_where_the_pool_or_an_older_operator_does_not_say(api: Api) -> None:
+    large = {"cpu": "27", "memory": "231Gi"}
+    for call in (gpu_pod({POOL_LABEL: "rtx-pro"}, limits=large), gpu_pod(namespace="unsaid", limits=large)):
+        assert not api.send(call, EDDA, dry_run=True).message
 
 
 # Who is above the fence

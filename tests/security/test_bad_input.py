@@ -86,6 +86,8 @@ def refusal(world: World, manifest: dict[str, Any]) -> str:
         (tenant("lost", contract={"notice": "30d"}), A_DURATION),
         (pool("lost", "NVIDIA-B200", 8, mig="x", reservations={"minimumDuration": "1d"}), A_DURATION),
         (pool("lost", "NVIDIA-B200", 8, mig="x", reservations={"step": "0s"}), "step is above zero"),
+        (pool("lost", "NVIDIA-B200", 8, mig="x", perGpu={"cpu": "0.0"}), "what perGpu says is above zero"),
+        (pool("lost", "NVIDIA-B200", 8, mig="x", perGpu={"nvidia.com/gpu": "1"}), "cpu, memory and ephemeral-storage"),
         (region("Ünïcödé", "DE", "DE"), "invalid"),
         (region("l" * 41, "DE", "DE"), "at most 40 characters"),
         (region("lost", "CH", "CH", "EU"), "remove EU from jurisdictions, or correct country"),

@@ -32,6 +32,7 @@ from cluster.policy_scenarios import (
     CARL,
     EDDA,
     OLGA,
+    PER_GPU,
     PETRA,
     PLACEMENT_KEY,
     RBAC,
@@ -256,7 +257,7 @@ def build_site(control_plane: ControlPlane, api: Api) -> None:
     Cluster(control_plane).apply(
         region("eu-de", "DE", "DE", "EU"),
         region("eu-ch2", "CH", "CH"),
-        pool("b200", "NVIDIA-B200", 8, mig="all-disabled"),
+        pool("b200", "NVIDIA-B200", 8, mig="all-disabled", perGpu=PER_GPU),
         pool("rtx-pro", "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition", 8, mig="all-disabled"),
         pool("mig", "NVIDIA-B200", 56, mig="all-1g.23gb", resourceName="nvidia.com/mig-1g.23gb"),
     )

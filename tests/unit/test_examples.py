@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,9 @@ from gpu_tenancy.domain.capacity import PoolCapacity
 from gpu_tenancy.domain.grants import Share
 from gpu_tenancy.domain.naming import POOL_LABEL, RESERVATION_LABEL, TIER_LABEL
 from gpu_tenancy.domain.promises import Booking, Grant, PoolFacts, Reason, Series, State, decide
+from gpu_tenancy.domain.quantity import parse
 from gpu_tenancy.domain.residency import Placement
+from gpu_tenancy.localcluster.hardware import MACHINES, Place, node
 from places import ROOT
 
 if TYPE_CHECKING:
@@ -53,6 +56,18 @@ def test_the_models_accept_every_object(document: dict[str, Any]) -> None:
     for rule in kind.name_rules:
         assert rule.holds is not None
         assert rule.holds(document["metadata"]["name"])
+
+
+def test_what_comes_with_the_gpus_of_a_node_is_there_with_some_left_for_the_platform() -> None:
+    machines = {machine.gpu.product: machine for machine in MACHINES.values() if machine.gpu is not None}
+    for one in of_kind("GpuPool").values():
+        spec = GpuPoolSpec.model_validate(one["spec"])
+        made = node(machines[spec.model], Place("eu-de"), 1, "1.36.3", datetime.now(UTC))
+        for resource, amount in spec.perGpu.items():
+            part = parse(amount) * spec.gpusPerNode / parse(made["status"]["allocatable"][resource])
+            assert Fraction(85, 100) < part < Fraction(98, 100), (
+                f"{part:.2f} of {resource} in {one['metadata']['name']}"
+            )
 
 
 def test_every_kind_has_an_example() -> None:

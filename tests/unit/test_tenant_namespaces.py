@@ -20,6 +20,7 @@ from tenant_world import (
     foreign_namespace,
     namespace_ref,
     policy_ref,
+    pool,
     quota_ref,
     spec,
     writes,
@@ -123,6 +124,29 @@ def test_a_contract_names_registries_storage_classes_hosts_networks_and_how_many
     assert annotations["gpu-tenancy.dev/load-balancers"] == "2"
     assert annotations["gpu-tenancy.dev/hosts"] == "*.neura.example,app.neura.example"
     assert annotations["gpu-tenancy.dev/networks"] == "rails/a,rails/b"
+
+
+def test_what_a_pod_may_request_with_each_gpu_is_that_of_the_pools_with_a_quota_here(provisioned):
+    assert provisioned.annotations("train")["gpu-tenancy.dev/per-gpu"] == ""
+    slices = {"cpu": "3.5", "ephemeral-storage": "1T"}
+    provisioned.pools |= {
+        "b200": pool(perGpu={"memory": "230Gi", "cpu": "26"}),
+        "mig": pool("eu-nl", resourceName="nvidia.com/mig-1g.23gb", perGpu=slices),
+    }
+    assert writes(provisioned.settle("neura")) == [TRAIN, namespace_ref("serve")]
+    limits = "b200 nvidia.com/gpu cpu 26,b200 nvidia.com/gpu memory 230Gi"
+    for namespace in ("train", "serve"):
+        assert provisioned.annotations(namespace)["gpu-tenancy.dev/per-gpu"] == limits
+    provisioned.allotments["train", "mig", Tier.GUARANTEED] = 1
+    provisioned.settle("neura")
+    assert provisioned.annotations("serve")["gpu-tenancy.dev/per-gpu"] == limits
+    assert provisioned.annotations("train")["gpu-tenancy.dev/per-gpu"] == (
+        f"{limits},mig nvidia.com/mig-1g.23gb cpu 3.5,mig nvidia.com/mig-1g.23gb ephemeral-storage 1T"
+    )
+    provisioned.pools["b200"] = pool()
+    provisioned.settle("neura")
+    assert provisioned.annotations("serve")["gpu-tenancy.dev/per-gpu"] == ""
+    assert provisioned.settle("neura") == []
 
 
 def test_a_storage_class_that_keeps_deleted_volumes_is_never_allowed(cluster):

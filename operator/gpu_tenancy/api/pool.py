@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from gpu_tenancy.api.common import (
     QUALIFIED_NAME,
@@ -14,11 +15,14 @@ from gpu_tenancy.api.common import (
     Duration,
     Generation,
     Instant,
+    LabelKey,
     LabelSelector,
+    Quantity,
     ResourceName,
     above_zero,
     in_order,
     malformed,
+    without_nulls,
 )
 from gpu_tenancy.api.region import NAME_RULES
 from gpu_tenancy.api.schema import ApiModel, Column, Immutable, Kind, ListType, Rule
@@ -100,6 +104,9 @@ class GpuPoolSpec(ApiModel):
     """The extended resource that pods ask for: nvidia.com/gpu or a MIG profile such as nvidia.com/mig-1g.23gb."""
     gpusPerNode: Annotated[int, Field(ge=1, le=1024)]
     """How many of the resource a healthy node has: the size of a whole node where nodes are booked."""
+    perGpu: Annotated[dict[LabelKey, Quantity], Field(max_length=3), BeforeValidator(without_nulls)] = {}
+    """What a pod may request of the node with each unit of the resource, such as cpu: "26" and memory: 230Gi; without
+    limit what is not said."""
     placementUnit: Literal["GPU", "Node", "Clique"] = "GPU"
     """What is booked as a whole: single GPUs, whole nodes, or whole nodes of one NVLink domain, by the node label
     `nvidia.com/gpu.clique`."""
@@ -111,6 +118,19 @@ class GpuPoolSpec(ApiModel):
     """Rules for reservations."""
     maintenance: Annotated[list[MaintenanceWindow], Field(max_length=64), ListType("atomic")] = []
     """Times in which some GPUs are out of service."""
+
+    rules = (
+        Rule(
+            "!has(self.perGpu) || self.perGpu.all(k, k in ['cpu', 'memory', 'ephemeral-storage'])",
+            "perGpu says how much cpu, memory and ephemeral-storage come with a GPU, and nothing else",
+            lambda self: self.perGpu.keys() <= {"cpu", "memory", "ephemeral-storage"},
+        ),
+        Rule(
+            "!has(self.perGpu) || self.perGpu.all(k, self.perGpu[k].matches('[1-9]'))",
+            "with nothing of its node no pod runs: what perGpu says is above zero",
+            lambda self: all(re.search("[1-9]", amount) for amount in self.perGpu.values()),
+        ),
+    )
 
 
 class GpuPoolStatus(ApiModel):

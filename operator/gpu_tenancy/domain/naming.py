@@ -37,6 +37,8 @@ HOSTS_ANNOTATION = "gpu-tenancy.dev/hosts"
 NETWORKS_ANNOTATION = "gpu-tenancy.dev/networks"
 # reservations of the namespace that have nodes of their own, whose pods run nowhere else.
 EXCLUSIVE_ANNOTATION = "gpu-tenancy.dev/exclusive-reservations"
+# The one that limits instead: what pods may request with each GPU, as pool, GPU resource, resource of the node, amount.
+PER_GPU_ANNOTATION = "gpu-tenancy.dev/per-gpu"
 
 # What Kubernetes itself writes on each namespace: its name.
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"

@@ -18,10 +18,12 @@ from gpu_tenancy.domain.naming import (
     LOAD_BALANCERS_ANNOTATION,
     MANAGED_BY_LABEL,
     NETWORKS_ANNOTATION,
+    PER_GPU_ANNOTATION,
     REGISTRIES_ANNOTATION,
     STORAGE_CLASSES_ANNOTATION,
     SUSPENDED_LABEL,
     TENANT_LABEL,
+    quota_of,
 )
 from gpu_tenancy.domain.peering import MAX_PEERINGS
 from gpu_tenancy.domain.residency import Placement
@@ -145,8 +147,9 @@ def _keep(contract: Contract, claim: Kept) -> Work:
     steady = contract.steady and previous_reasons(view.status).get(name) == Reason.READY
     platform = view.platform
     dns = dns_peers(dict(platform.dns_namespace_labels), dict(platform.dns_pod_labels), platform.dns_addresses)
+    limits = limits_of(view, name, contract.split)
     desired = [
-        *gpu_quotas(name, limits_of(view, name, contract.split), contract.closed, standing),
+        *gpu_quotas(name, limits, contract.closed, standing),
         limit_range(name),
         *network_policies(name, view.name, spec.network, dns, platform.closed_networks),
         *role_bindings(name, spec.owners),
@@ -165,7 +168,7 @@ def _keep(contract: Contract, claim: Kept) -> Work:
     desired += [base, *_peerings(view, name)]
     new = _new_peerings(view, name) | ({Ref.of(base)} if counted > before else set())
     work = compare(desired, standing, _EVERYTHING, separated=contract.separated, steady=steady, new=new)
-    _write_namespace(contract, claim, work, standing, steady=steady)
+    _write_namespace(contract, claim, work, standing, limits, steady=steady)
     contract.memory.settled.pop(name, None)
     if work.settled:
         contract.memory.settled[name] = grounds
@@ -189,7 +192,13 @@ def _grounds(contract: Contract, name: str) -> TenantView:
 
 
 def _write_namespace(
-    contract: Contract, claim: Kept, work: Work, standing: Mapping[Ref, Standing], *, steady: bool
+    contract: Contract,
+    claim: Kept,
+    work: Work,
+    standing: Mapping[Ref, Standing],
+    classes: Iterable[str],
+    *,
+    steady: bool,
 ) -> None:
     view, spec, observed = contract.view, claim.spec, claim.observed
     manifest: Manifest = {} if observed is None else observed.manifest
@@ -202,6 +211,7 @@ def _write_namespace(
         pod_security=spec.workloads.podSecurity,
         allowed=_allowed(view, spec)
         | {
+            PER_GPU_ANNOTATION: _per_gpu(view, classes),
             EXCLUSIVE_ANNOTATION: view.exclusive.get(claim.name, ()),
             ACCELERATORS_ANNOTATION: contract.accelerators
             if observed is None
@@ -238,6 +248,15 @@ def _allowed(view: TenantView, spec: IndustrialTenantSpec) -> dict[str, Iterable
         NETWORKS_ANNOTATION: spec.network.attachments,
         DEVICE_CLASSES_ANNOTATION: [one.deviceClass for one in spec.devices if one.count],
     }
+
+
+def _per_gpu(view: TenantView, classes: Iterable[str]) -> list[str]:
+    """Give what pods may request with each GPU of the pools that have quotas here; a pool that says nothing has none."""
+    return [
+        f"{pool} {view.pools[pool].resourceName} {resource} {amount}"
+        for pool in {pool for pool, _ in filter(None, map(quota_of, classes))}
+        for resource, amount in view.pools[pool].perGpu.items()
+    ]
 
 
 def _counted(contract: Contract, manifest: Manifest, standing: Mapping[Ref, Standing], name: str) -> Iterable[str]:

@@ -158,6 +158,41 @@ each that is left is a program of its own, made ready anew for every request.
 .map(v, v.image.?pullPolicy.orValue('') + ' ' + v.image.?reference.orValue(''))
 {{- end }}
 
+{{/* What a pod may request with each GPU of the pool whose nodes it selects: lists of pool, GPU, resource, amount. */}}
+{{- define "gpu-tenancy.perGpu" -}}
+namespaceObject.metadata.?annotations['gpu-tenancy.dev/per-gpu'].orValue('').split(',').filter(limit, limit.startsWith(
+object.spec.?nodeSelector['gpu-tenancy.node-restriction.kubernetes.io/pool'].orValue('') + ' ')).map(limit, limit.split(' '))
+{{- end }}
+
+{{/*
+That a pod requests no more than that, of GPUs and of the rest counted as the scheduler does: what runs at once, and in requests
+of the pod as a whole what those say. The API server rounds up to thousandths: less is only the error of fractions. Nothing is
+limited while the annotation is missing, for then the operator that writes it was never here.
+*/}}
+{{- define "gpu-tenancy.withinGpus" -}}
+{{ include "gpu-tenancy.perGpu" . }}.all(limit, [[limit[1], limit[2]].map(name,
+object.spec.?resources.?requests[?name].optMap(whole, {{ include "gpu-tenancy.amount" "whole" }}).orValue((
+[object.spec.containers.map(c, {{ include "gpu-tenancy.requested" "c" }}).sum() + object.spec.?initContainers.orValue([])
+.filter(c, c.?restartPolicy.orValue('') == 'Always').map(c, {{ include "gpu-tenancy.requested" "c" }}).sum()]
++ object.spec.?initContainers.orValue([]).transformList(place, c, {{ include "gpu-tenancy.requested" "c" }}
++ object.spec.initContainers.transformList(earlier, s, earlier < place && s.?restartPolicy.orValue('') == 'Always',
+{{ include "gpu-tenancy.requested" "s" }}).sum())).max())
++ {{ include "gpu-tenancy.amount" "object.spec.?overhead[?name].orValue('0')" }})]
+.all(held, held[1] <= held[0] * {{ include "gpu-tenancy.amount" "limit[3]" }} + 0.0005))
+{{- end }}
+{{- define "gpu-tenancy.requested" -}}
+{{ include "gpu-tenancy.amount" (printf "%s.?resources.?requests[?name].orValue('0')" .) }}
+{{- end }}
+{{- define "gpu-tenancy.amount" -}}
+quantity({{ . }}).asApproximateFloat()
+{{- end }}
+{{- define "gpu-tenancy.requestLess" -}}
+'what else a node has is shared out by its GPUs: each of pool '
++ object.spec.nodeSelector['gpu-tenancy.node-restriction.kubernetes.io/pool'] + ' brings '
++ {{ include "gpu-tenancy.perGpu" . }}.map(limit, limit[2] + ' ' + limit[3]).join(' and ')
++ ', and this pod requests more; lower resources.requests, of all containers together, or create a pod with more GPUs'
+{{- end }}
+
 {{/*
 What mutation and fence read from a pod and its namespace; both must read it alike.
 A name with a slash is an extended resource; an accelerator is one that the namespace's quotas name.

@@ -167,7 +167,8 @@ object.spec.?nodeSelector['gpu-tenancy.node-restriction.kubernetes.io/pool'].orV
 {{/*
 That a pod requests no more than that, of GPUs and of the rest counted as the scheduler does: what runs at once, and in requests
 of the pod as a whole what those say. The API server rounds up to thousandths: less is only the error of fractions. Nothing is
-limited while the annotation is missing, for then the operator that writes it was never here.
+limited while the annotation is missing, for then the operator that writes it was never here; nor in a pod with none of the
+pool's GPUs, which others of the quota's rules refuse.
 */}}
 {{- define "gpu-tenancy.withinGpus" -}}
 {{ include "gpu-tenancy.perGpu" . }}.all(limit, [[limit[1], limit[2]].map(name,
@@ -178,7 +179,7 @@ object.spec.?resources.?requests[?name].optMap(whole, {{ include "gpu-tenancy.am
 + object.spec.initContainers.transformList(earlier, s, earlier < place && s.?restartPolicy.orValue('') == 'Always',
 {{ include "gpu-tenancy.requested" "s" }}).sum())).max())
 + {{ include "gpu-tenancy.amount" "object.spec.?overhead[?name].orValue('0')" }})]
-.all(held, held[1] <= held[0] * {{ include "gpu-tenancy.amount" "limit[3]" }} + 0.0005))
+.all(held, held[0] == 0.0 || held[1] <= held[0] * {{ include "gpu-tenancy.amount" "limit[3]" }} + 0.0005))
 {{- end }}
 {{- define "gpu-tenancy.requested" -}}
 {{ include "gpu-tenancy.amount" (printf "%s.?resources.?requests[?name].orValue('0')" .) }}

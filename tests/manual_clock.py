@@ -75,5 +75,6 @@ def skip_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def settle() -> None:
     """Let every task that can run do so, until all wait for something."""
-    for _ in range(20):
+    loop = asyncio.get_running_loop()
+    while loop._ready:  # noqa: ASYNC110  # who runs now is not in it, and who waits is not either
         await asyncio.sleep(0)

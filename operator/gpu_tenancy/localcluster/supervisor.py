@@ -107,7 +107,7 @@ class Supervisor:
                 component.command,
                 cwd=self.data_dir,
                 # Nothing of the user's environment or home (kwok reads a file there) changes what runs here.
-                # Memory is cleared up a quarter as often as Go would, which leaves the processors a sixth less to do.
+                # Memory is cleared up a quarter as often as Go would, which leaves the processors less to do.
                 env={"HOME": str(self.data_dir), "PATH": os.defpath, "GOGC": GARBAGE_PER_CENT},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -14,7 +14,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.raw import connect, delete_all, post
 from bench.site import CONCURRENCY, NAMESPACES_PER_TENANT
 from bench.witness import CHILDREN, Witness, watching
-from cluster.operating import NAMESPACE as SYSTEM_NAMESPACE
 from gpu_tenancy.domain.naming import MANAGED_SELECTOR
 from gpu_tenancy.reconcile.plan import Ref
 
@@ -236,13 +235,9 @@ def at_rest(operator: OperatorProcess) -> float:
 
 
 def _versions(site: Site) -> dict[str, str]:
-    """Read the version of everything that the operator writes.
-
-    Nodes report by themselves, and the chart's own quota is counted sometime, so theirs mean nothing.
-    """
+    """Read the version of everything that the operator writes, but for nodes, which report by themselves."""
     kinds = ("namespaces", *(one.plural for one in CHILDREN), "priorityclasses", "itn", "pool", "reg", "gres")
-    charts = f" {SYSTEM_NAMESPACE}/"
-    return {name: version for name, version in site.cluster.versions(*kinds).items() if charts not in name}
+    return site.cluster.versions(*kinds)
 
 
 def _by_namespace(witness: Witness, tenants: int) -> dict[str, list[Manifest]]:

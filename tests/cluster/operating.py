@@ -224,11 +224,14 @@ class Cluster:
         return [{"apiVersion": resource.api_version, "kind": resource.kind} | one for one in found]
 
     def versions(self, *kinds: str) -> dict[str, str]:
-        """Read the version of every object of these kinds, by kind, namespace and name."""
+        """Read the version of every object of these kinds, by kind, namespace and name; of quotas what they say instead.
+
+        In those Kubernetes counts when it likes.
+        """
         return {
-            f"{kind} {one['metadata'].get('namespace', '')}/{one['metadata']['name']}": one["metadata"][
-                "resourceVersion"
-            ]
+            f"{kind} {one['metadata'].get('namespace', '')}/{one['metadata']['name']}": _said(one)
+            if one["kind"] == "ResourceQuota"
+            else one["metadata"]["resourceVersion"]
             for kind in kinds
             for one in self.list(kind)
         }
@@ -284,6 +287,11 @@ def have_our_kinds_counted(cluster: Cluster) -> None:
         return False
 
     eventually(counted, patience=120, every=3)
+
+
+def _said(one: dict[str, Any]) -> str:
+    metadata = one["metadata"]
+    return json.dumps([metadata.get("labels"), metadata.get("annotations"), one["spec"]], sort_keys=True)
 
 
 def _scope(resource: Resource, namespace: str | None) -> str:

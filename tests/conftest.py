@@ -23,7 +23,7 @@ GROUPS = (
             "usage peering windows storm failover examples",
             "crds",
             "separation",
-            "kube_ lease",
+            "kopf_adapter kube_ lease",
             "localcluster",
         )
     ),

@@ -27,11 +27,12 @@ from gpu_tenancy.kube.auth import Credentials, load_kubeconfig
 from gpu_tenancy.kube.client import Client
 from gpu_tenancy.kube.resource import Resource
 from gpu_tenancy.kube.store import Store
-from gpu_tenancy.localcluster import ControlPlane
 from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from gpu_tenancy.localcluster import ControlPlane
 
 CRDS = str(ROOT / "crds")
 RESOURCES = {kind: Resource(GROUP, VERSION, kind.plural, kind.kind, kind.namespaced) for kind in KINDS}
@@ -61,13 +62,12 @@ subjects: [{kind: ServiceAccount, namespace: default, name: kind-reader}]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with ControlPlane(tmp_path_factory.mktemp("kopf")) as running:
-        install_kinds(running)
-        gc.collect()
-        gc.freeze()  # collections look at what comes from now on
-        yield running
-        gc.unfreeze()
+def cluster(control_plane: ControlPlane) -> Iterator[ControlPlane]:
+    install_kinds(control_plane)
+    gc.collect()
+    gc.freeze()  # collections look at what comes from now on
+    yield control_plane
+    gc.unfreeze()
 
 
 def install_kinds(cluster: ControlPlane) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
-
-if TYPE_CHECKING:
-    import pytest
 
 # Each group is with one process, which starts once what its files share. What takes longest comes first, so that in the
 # end nobody waits for one that began late; the premises are started three times, because there is much waiting there.
@@ -46,6 +44,13 @@ class Together(LoadFileScheduling):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _group(item.nodeid))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End what a group shares with it: a control plane that nobody needs any more takes its part of the processors."""
+    if nextitem is not None and _group(nextitem.nodeid) != _group(item.nodeid):
+        item.session._setupstate.teardown_exact(None)
 
 
 def _group(nodeid: str) -> int:

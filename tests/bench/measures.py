@@ -132,7 +132,7 @@ async def see_repaired(site: Site, children: Mapping[str, Sequence[Manifest]], t
     async with watching(site.admin) as witness, connect(site.admin) as admin:
         await witness.until(lambda: len(witness.ready) == tenants, "every tenant Ready")
         gone = [Ref.of(child) for child in chain.from_iterable(children.values())]
-        with site.frozen_operator():
+        with site.operator.frozen():
             await _delete(admin, children)
             await witness.until(lambda: not any(ref in witness.uids for ref in gone), "all are gone")
         began = time.perf_counter()

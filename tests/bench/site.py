@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import signal
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,15 +73,6 @@ class Site:
         """Stop the operator, its peak noted."""
         self._peaks.append(self.peak_mib())
         self.operator.stop()
-
-    @contextmanager
-    def frozen_operator(self) -> Iterator[None]:
-        """Have the operator see nothing within the block, and all of it at its end."""
-        os.kill(self.operator.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(self.operator.pid, signal.SIGCONT)
 
 
 @contextmanager

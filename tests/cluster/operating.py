@@ -19,7 +19,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.rest import Api, create, get
+from gpu_tenancy.api import GROUP, KINDS, VERSION
+from gpu_tenancy.kube.resource import Resource
 from gpu_tenancy.localcluster import LocalClusterError
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +32,10 @@ if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
     from cluster.rest import Answer
-    from gpu_tenancy.kube.resource import Resource
     from gpu_tenancy.localcluster import ControlPlane
 
 NAMESPACE = "gpu-tenancy-system"
+CRDS = ROOT / "crds"
 # One that was killed is missed sooner; yet long enough for a busy machine.
 SHORT_LEASE = {
     "GPU_TENANCY_LEASE_DURATION": "8",
@@ -40,6 +43,16 @@ SHORT_LEASE = {
     "GPU_TENANCY_LEASE_RETRY_PERIOD": "1",
 }
 PATIENCE = 60.0
+
+
+def install_kinds(control_plane: ControlPlane) -> None:
+    """Install our kinds and nothing else, and wait until the API server serves them."""
+    control_plane.kubectl("apply", "-f", str(CRDS))
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    api = Api(control_plane)
+    for kind in KINDS:
+        resource = Resource(GROUP, VERSION, kind.plural, kind.kind, kind.namespaced)
+        eventually(lambda resource=resource: api.serves(resource), lambda kind=kind: f"{kind.plural} are not served")
 
 
 def install_charts(control_plane: ControlPlane, root: Path, *arguments: str) -> None:
@@ -114,6 +127,15 @@ class OperatorProcess:
             yield
         finally:
             self.start()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have it do and see nothing meanwhile, and all that it missed afterwards."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """End it with no chance to say goodbye."""

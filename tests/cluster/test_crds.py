@@ -15,14 +15,13 @@ from hypothesis import HealthCheck, given, settings
 
 from api_examples import NAMES, SPECS, STATUSES, raw_object
 from api_variants import combined_changes, left_to_the_model, model_refusal, single_changes
-from cluster.rest import Api, Connection, eventually
+from cluster.operating import CRDS, install_kinds
+from cluster.rest import Connection
 from gpu_tenancy.api import GROUP, KINDS, VERSION
 from gpu_tenancy.api.crd import UNSEEN
 from gpu_tenancy.api.resource import parse
 from gpu_tenancy.api.schema import ApiModel, Immutable
-from gpu_tenancy.kube.resource import Resource
 from gpu_tenancy.localcluster import ControlPlane
-from places import ROOT
 
 if TYPE_CHECKING:
     import ssl
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from gpu_tenancy.api.schema import Kind
 
-CRDS = ROOT / "crds"
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 
 
@@ -68,12 +66,7 @@ def collection(kind: Kind[Any, Any]) -> str:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane without CustomResourceDefinitions of anyone else's making, and with ours."""
     with ControlPlane(tmp_path_factory.mktemp("crds")) as running:
-        running.kubectl("apply", "-f", str(CRDS))
-        running.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
-        api = Api(running)
-        for kind in KINDS:
-            resource = Resource(GROUP, VERSION, kind.plural, kind.kind, kind.namespaced)
-            eventually(lambda resource=resource: api.serves(resource), f"{kind.plural} are served")
+        install_kinds(running)
         yield running
 
 

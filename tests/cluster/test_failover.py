@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,15 +47,6 @@ def leads(operator: OperatorProcess) -> bool:
     return operator.metric("gpu_tenancy_lease_held") == 1
 
 
-@contextmanager
-def frozen(operator: OperatorProcess) -> Iterator[None]:
-    os.kill(operator.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(operator.pid, signal.SIGCONT)
-
-
 def rent(cluster: Cluster, name: str) -> None:
     cluster.apply(tenant(name, gpus=[], namespaces=[{"name": f"{name}-a"}]))
     ready(cluster, name)
@@ -97,7 +85,7 @@ def test_a_leader_that_was_frozen_past_its_lease_writes_nothing_when_it_thaws(
     eventually(first.still)  # what is on its way when it freezes was written before, and is counted after
     written = first.writes()
 
-    with frozen(first):
+    with first.frozen():
         eventually(lambda: leads(second))
         rent(cluster, "during")
 

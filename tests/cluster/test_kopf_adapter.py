@@ -18,23 +18,21 @@ import pytest
 import yaml
 
 from api_examples import SPECS, raw_object
-from cluster import rest
 from cluster.faults import FaultProxy, is_list, is_watch
 from cluster.kube_world import eventually
+from cluster.operating import CRDS, install_kinds
 from gpu_tenancy.adapters import KindWatcher, kopf_watch
 from gpu_tenancy.api import GPU_RESERVATION, GROUP, KINDS, REGION, VERSION
 from gpu_tenancy.kube.auth import Credentials, load_kubeconfig
 from gpu_tenancy.kube.client import Client
 from gpu_tenancy.kube.resource import Resource
 from gpu_tenancy.kube.store import Store
-from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from gpu_tenancy.localcluster import ControlPlane
 
-CRDS = str(ROOT / "crds")
 RESOURCES = {kind: Resource(GROUP, VERSION, kind.plural, kind.kind, kind.namespaced) for kind in KINDS}
 REGIONS = RESOURCES[REGION]
 RESERVATIONS = RESOURCES[GPU_RESERVATION]
@@ -68,14 +66,6 @@ def cluster(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     gc.freeze()  # collections look at what comes from now on
     yield control_plane
     gc.unfreeze()
-
-
-def install_kinds(cluster: ControlPlane) -> None:
-    cluster.kubectl("apply", "-f", CRDS)
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", CRDS)
-    api = rest.Api(cluster)
-    for resource in RESOURCES.values():
-        rest.eventually(lambda resource=resource: api.serves(resource), f"{resource.plural} are served")
 
 
 @pytest.fixture(autouse=True)
@@ -432,7 +422,7 @@ async def test_kinds_that_go_and_come_back_are_followed(world: World, cluster: C
     await world.create(RESERVATIONS, "gone")
     async with watching(world) as one:
         await one.watches()
-        await asyncio.to_thread(cluster.kubectl, "delete", "-f", CRDS)
+        await asyncio.to_thread(cluster.kubectl, "delete", "-f", str(CRDS))
         await eventually(lambda: not any(one.versions.values()))
         async with watching(world) as other:
             await eventually(lambda: any(seen.status == 404 for seen in world.proxy.requests))
